@@ -1,0 +1,80 @@
+"""What this machine can do: its device, the dtype that suits it, and how much work to ask of it."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a notebook may ask for, and where it runs.
+
+    ``name`` is ``"cpu"`` (two cores, five minutes a notebook) or ``"gpu"`` (a Colab T4, fifteen
+    minutes). Both run the same cells; only the sizes given to ``pick`` differ.
+    """
+
+    name: str
+    device: torch.device
+    dtype: torch.dtype  # what matrix products are computed in; weights stay float32
+
+    def __post_init__(self):
+        if self.name not in ("cpu", "gpu"):
+            raise ValueError(f"a budget is 'cpu' or 'gpu', not {self.name!r}: set GPTLIB_BUDGET to one of these")
+
+    @classmethod
+    def detect(cls) -> "Budget":
+        """Read the budget off the machine; the environment variable GPTLIB_BUDGET overrides its name.
+
+        Asking for ``cpu`` also computes on the CPU, so that a GPU machine can repeat the committed
+        outputs. Asking for ``gpu`` without a GPU is allowed, and slow.
+        Raises ValueError when GPTLIB_BUDGET is neither ``cpu`` nor ``gpu``.
+        """
+        device = _best_device()
+        # An Apple laptop's GPU (mps) is used, but it is nearer to two cores than to a T4.
+        name = os.environ.get("GPTLIB_BUDGET") or ("gpu" if device.type == "cuda" else "cpu")
+        if name == "cpu" and device.type == "cuda":
+            device = torch.device("cpu")
+        return cls(name, device, _best_dtype(device))
+
+    def pick(self, *, cpu: Value, gpu: Value) -> Value:
+        """Return the value meant for this budget."""
+        return gpu if self.name == "gpu" else cpu
+
+    def describe(self) -> str:
+        """Say in one line which machine this is: it stands beside every measurement."""
+        if self.device.type == "cuda":
+            what = torch.cuda.get_device_name(self.device)
+        else:
+            what = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+            what = f"{what}, with its GPU (mps)" if self.device.type == "mps" else what
+        return f"{what}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    """float32 on CPU and Apple; on CUDA bfloat16 from Ampere on, float16 before (a T4 has no bfloat16)."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,292 @@
+"""A decoder-only transformer, from GPT-2 (2019) to what is usual today, every choice a named field.
+
+Shapes: B batch, T time (tokens), C channels (n_embd), V vocabulary, nh heads, H head size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT and the choices in it. Sizes default to a BabyGPT; presets set the choices."""
+
+    vocab_size: int  # V, tokens
+    context_length: int = 128  # tokens that a prediction may look back on
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128  # C, channels
+    n_kv_head: int | None = None  # heads for keys and values; fewer than n_head: grouped queries (Ainslie 2023)
+    n_hidden: int | None = None  # channels inside the MLP; None: 4 C, or 8/3 C for swiglu (same parameters)
+    positions: str = "learned"  # "learned", a vector per position, or "rope", rotated queries and keys (Su 2021)
+    norm: str = "layernorm"  # or "rmsnorm" (Zhang and Sennrich 2019)
+    qk_norm: bool = False  # normalise queries and keys, which bounds the attention logits (Henry 2020)
+    activation: str = "gelu"  # "gelu", "relu", "relu2" (So 2021) or "swiglu" (Shazeer 2020)
+    bias: bool = True  # in linear layers and LayerNorm
+    tie_embeddings: bool = True  # one matrix reads tokens in and scores them out (Press and Wolf 2017)
+    zero_init: bool = False  # projections into the residual stream start at 0: every block starts as the identity
+    dropout: float = 0.0  # probability, in [0, 1)
+    rope_base: float = 10_000.0  # the slowest rotation has a wavelength of about 2 pi rope_base tokens
+    norm_eps: float = 1e-5
+
+    def __post_init__(self):
+        _check_sizes(self)
+        _check_choice("positions", self.positions, ("learned", "rope"))
+        _check_choice("norm", self.norm, ("layernorm", "rmsnorm"))
+        _check_choice("activation", self.activation, ("gelu", "relu", "relu2", "swiglu"))
+        if self.positions == "rope" and self.head_size % 2:
+            raise ValueError(f"rope rotates pairs of channels: n_embd / n_head must be even, not {self.head_size}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability in [0, 1), not {self.dropout}")
+
+    @classmethod
+    def gpt2(cls, vocab_size: int = 50_257, **sizes) -> "GPTConfig":
+        """GPT-2's choices (Radford et al. 2019). `sizes` names any other field."""
+        return cls(vocab_size, **sizes)
+
+    @classmethod
+    def modern(cls, vocab_size: int, **sizes) -> "GPTConfig":
+        """The choices usual in 2025: RoPE, RMSNorm, QK-norm, ReLU squared, no biases, untied. `sizes`: any field."""
+        choices = dict(positions="rope", norm="rmsnorm", qk_norm=True, activation="relu2")
+        choices |= dict(bias=False, tie_embeddings=False, zero_init=True)
+        return cls(vocab_size, **(choices | sizes))
+
+    @property
+    def head_size(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        return self.n_kv_head or self.n_head
+
+    @property
+    def hidden(self) -> int:
+        return self.n_hidden or (8 * self.n_embd // 3 if self.activation == "swiglu" else 4 * self.n_embd)
+
+    @property
+    def matrix_params(self) -> int:
+        """Weights that every token is multiplied with: the blocks' matrices and the output head."""
+        attention = self.n_embd * self.head_size * (2 * self.n_head + 2 * self.kv_heads)
+        mlp = self.n_embd * self.hidden * (3 if self.activation == "swiglu" else 2)
+        return self.n_layer * (attention + mlp) + self.vocab_size * self.n_embd
+
+    @property
+    def n_params(self) -> int:
+        """The number of trained numbers, exactly."""
+        C = self.n_embd
+        embeddings = 0 if self.tie_embeddings else self.vocab_size * C
+        positions = self.context_length * C if self.positions == "learned" else 0
+        norms = (2 * self.n_layer + 1) * C * (2 if self.norm == "layernorm" and self.bias else 1)
+        qkv = (self.n_head + 2 * self.kv_heads) * self.head_size
+        mlp = (2 if self.activation == "swiglu" else 1) * self.hidden + C
+        biases = self.n_layer * (qkv + C + mlp) if self.bias else 0
+        return self.matrix_params + embeddings + positions + norms + biases
+
+    def flops_per_token(self, context_length: int | None = None) -> int:
+        """Return the floating-point operations of the forward pass per token, in matrix products, exactly.
+
+        A multiplication and an addition count as two. The attention term is that of the full T x T
+        product, as the hardware does it unless a kernel skips the masked half. Training costs three
+        times this: the backward pass multiplies twice for each product of the forward pass
+        (Kaplan et al. 2020, table 1).
+        """
+        T = context_length or self.context_length
+        return 2 * self.matrix_params + 4 * self.n_layer * T * self.n_embd
+
+
+def _check_sizes(config: GPTConfig) -> None:
+    for field in ("vocab_size", "context_length", "n_layer", "n_head", "n_embd", "kv_heads", "hidden"):
+        if getattr(config, field) < 1:
+            raise ValueError(f"{field} must be at least 1, not {getattr(config, field)}")
+    if config.n_embd % config.n_head:
+        raise ValueError(
+            f"n_embd must be a multiple of n_head, so that every head gets as many channels: "
+            f"{config.n_embd} channels do not divide into {config.n_head} heads"
+        )
+    if config.n_head % config.kv_heads:
+        raise ValueError(
+            f"n_head must be a multiple of n_kv_head, so that query groups are equal: "
+            f"{config.n_head} heads do not divide into {config.kv_heads} groups"
+        )
+
+
+def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def rotation_table(T: int, H: int, base: float) -> Tensor:
+    """Return the cosine and sine of every position's angles: (2, T, H/2). Slow pairs see far, fast pairs near."""
+    frequency = base ** -(torch.arange(0, H, 2) / H)  # (H/2,)
+    angle = torch.arange(T)[:, None] * frequency  # (T, H/2)
+    return torch.stack([angle.cos(), angle.sin()])  # (2, T, H/2)
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Turn each pair of channels by an angle proportional to the position: (B, nh, T, H) -> (B, nh, T, H).
+
+    After it, the product of a query at i and a key at j depends on i - j alone
+    (Su et al. 2021, equation 34; channel h is paired with h + H/2).
+    """
+    cos, sin = table[:, : x.shape[-2]].to(x.dtype)  # each (T, H/2)
+    first, second = x.chunk(2, dim=-1)  # (B, nh, T, H/2)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)  # (B, nh, T, H)
+
+
+def make_norm(config: GPTConfig) -> nn.Module:
+    """Return LayerNorm (Ba et al. 2016) or RMSNorm over the channels."""
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
+    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+
+class CausalSelfAttention(nn.Module):
+    """Every position reads itself and its past (Vaswani et al. 2017, equation 1, masked)."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.heads = (config.n_head, config.kv_heads, config.kv_heads)  # of queries, keys, values
+        self.qkv = nn.Linear(config.n_embd, sum(self.heads) * config.head_size, bias=config.bias)
+        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        if config.positions == "rope":
+            table = rotation_table(config.context_length, config.head_size, config.rope_base)
+            self.register_buffer("rotation", table, persistent=False)
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Ask, offer and answer: (B, T, C) -> queries (B, nh, T, H), keys and values (B, n_kv_head, T, H)."""
+        B, T, _ = x.shape
+        qkv = self.qkv(x).view(B, T, sum(self.heads), -1).transpose(1, 2)  # (B, nh + 2 n_kv_head, T, H)
+        q, k, v = qkv.split(self.heads, dim=1)
+        if self.config.qk_norm:
+            q, k = (F.rms_norm(z, (z.shape[-1],), eps=self.config.norm_eps) for z in (q, k))
+        if self.config.positions == "rope":
+            q, k = rotate(q, self.rotation), rotate(k, self.rotation)
+        return q, k, v
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Let every position read itself and its past: (B, T, C) -> (B, T, C)."""
+        B, T, C = x.shape
+        q, k, v = self.queries_keys_values(x)
+        dropout = self.config.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=self.config.kv_heads < self.config.n_head
+        )  # (B, nh, T, H)
+        return self.out(mixed.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return who reads whom, for looking at: (B, T, C) -> (B, nh, T, T), rows sum to one."""
+        q, k, _ = self.queries_keys_values(x)
+        k = k.repeat_interleave(self.config.n_head // self.config.kv_heads, dim=1)  # (B, nh, T, H)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, nh, T, T)
+        future = torch.ones_like(scores, dtype=torch.bool).triu(1)
+        return scores.masked_fill(future, -torch.inf).softmax(-1)  # (B, nh, T, T)
+
+
+class MLP(nn.Module):
+    """Each position thinks for itself: up, a non-linearity, down."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.activation = config.activation
+        branches = 2 if config.activation == "swiglu" else 1
+        self.up = nn.Linear(config.n_embd, branches * config.hidden, bias=config.bias)
+        self.out = nn.Linear(config.hidden, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        h = self.up(x)  # (B, T, hidden), twice as wide for swiglu
+        if self.activation == "swiglu":
+            gate, h = h.chunk(2, dim=-1)  # each (B, T, hidden)
+            h = F.silu(gate) * h
+        elif self.activation == "gelu":
+            h = F.gelu(h, approximate="tanh")  # as in GPT-2 (Hendrycks and Gimpel 2016)
+        else:
+            h = F.relu(h) ** (2 if self.activation == "relu2" else 1)
+        return self.out(h)  # (B, T, C)
+
+
+class Block(nn.Module):
+    """Communicate, then compute; each adds its result to the residual stream."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.norm1, self.attention = make_norm(config), CausalSelfAttention(config)
+        self.norm2, self.mlp = make_norm(config), MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        x = x + self.dropout(self.attention(self.norm1(x)))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class GPT(nn.Module):
+    """Token ids in, a score for every possible next token out, at every position."""
+
+    def __init__(self, config: GPTConfig, seed: int = 0):
+        super().__init__()
+        self.config = config
+        self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
+        if config.positions == "learned":
+            self.positions = nn.Embedding(config.context_length, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.norm = make_norm(config)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.tokens.weight
+        self._initialise(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        """GPT-2's start: normal(0, 0.02), residual projections smaller by sqrt(2 n_layer), or at 0."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 2:
+                into_residual = name.endswith("out.weight")
+                std = 0.02 / math.sqrt(2 * self.config.n_layer) if into_residual else 0.02
+                parameter.normal_(0, 0.0 if into_residual and self.config.zero_init else std, generator=generator)
+
+    @property
+    def context_length(self) -> int:
+        return self.config.context_length
+
+    @property
+    def n_params(self) -> int:
+        """The number of trained numbers, counted; `config.n_params` is the same on paper."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look the tokens and their positions up: (B, T) -> (B, T, C)."""
+        T = ids.shape[1]
+        if T > self.config.context_length:
+            raise ValueError(f"{T} tokens do not fit into a context of {self.config.context_length}: give fewer")
+        x = self.tokens(ids)  # (B, T, C)
+        if self.config.positions == "learned":
+            x = x + self.positions.weight[:T]  # (B, T, C)
+        return self.dropout(x)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Score every possible next token at every position: (B, T) int64 -> logits (B, T, V).
+
+        Raises ValueError when T exceeds the context.
+        """
+        x = self.embed(ids)
+        for block in self.blocks:
+            x = block(x)  # (B, T, C)
+        return self.head(self.norm(x))  # (B, T, V)
+
+    @torch.no_grad()
+    def attention_maps(self, ids: Tensor) -> Tensor:
+        """Return every head's attention weights: (B, T) -> (n_layer, B, nh, T, T)."""
+        x, maps = self.embed(ids), []
+        for block in self.blocks:
+            maps.append(block.attention.weights(block.norm1(x)))
+            x = block(x)
+        return torch.stack(maps)

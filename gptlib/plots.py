@@ -1,0 +1,91 @@
+"""One look for all figures. Notebooks say what to draw; sizes, colours and fonts live here."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Image, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colour-blind safe palette; a name means the same thing through the whole book.
+COLORS = {
+    "model": "#0072B2",  # the network that the section is about
+    "other": "#D55E00",  # what it is compared with
+    "third": "#009E73",
+    "fourth": "#CC79A7",
+    "validation": "#0072B2",
+    "train": "#56B4E9",
+    "baseline": "#767676",  # chance, counting, the mean: always dashed
+}
+CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+DOTS_PER_INCH = 200  # shown at half of it: sharp on a double-density screen
+STYLE = {
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "lines.linewidth": 2,
+    "legend.frameon": False,
+    "image.cmap": "Blues",
+}
+
+
+def figure(rows: int = 1, columns: int = 1, height: float = 3.6, width: float = 7.2) -> tuple[Figure, np.ndarray]:
+    """Open a figure of `rows` x `columns` panels, `width` x `height` inches; return it and its axes (flat)."""
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    return fig, axes.ravel()
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Display a figure with its alternative text: a sentence that says what one sees, and close it.
+
+    Raises ValueError when the text is missing, since a reader who cannot see the figure needs it.
+    """
+    if len(alt.split()) < 5:
+        raise ValueError("alt must say in a sentence what one sees in the figure")
+    with plt.rc_context(STYLE), io.BytesIO() as buffer:
+        fig.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        width = int(fig.get_figwidth() * DOTS_PER_INCH / 2)
+        display(Image(buffer.getvalue(), format="png", width=width, alt=alt))
+    plt.close(fig)
+
+
+def band(ax: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], label: str, color: str) -> None:
+    """Draw the mean over runs (seeds, points) as a line, their range as a band, the label at the line's end."""
+    runs = np.asarray(runs, dtype=float)  # (seeds, points)
+    ax.fill_between(x, runs.min(0), runs.max(0), color=color, alpha=0.2, linewidth=0)
+    ax.plot(x, runs.mean(0), color=color)
+    label_end(ax, x, runs.mean(0), label, color)
+
+
+def label_end(ax: Axes, x: Sequence[float], y: Sequence[float], label: str, color: str) -> None:
+    """Write a line's name beside its last point: no legend to look up."""
+    ax.annotate(label, (x[-1], y[-1]), (6, 0), textcoords="offset points", va="center", color=color)
+
+
+def baseline(ax: Axes, y: float, label: str) -> None:
+    """Draw the trivial answer as a dashed grey line across the panel, its name above it at the left."""
+    ax.axhline(y, color=COLORS["baseline"], linestyle="--", linewidth=1.3)
+    ax.annotate(
+        label, (0.01, y), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        color=COLORS["baseline"],
+    )  # fmt: skip
+
+
+def heatmap(ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], top: float = 1.0) -> None:
+    """Draw a matrix (rows, columns) from 0, white, to `top`, dark, with a label for each row and column."""
+    ax.imshow(np.asarray(values), cmap=STYLE["image.cmap"], vmin=0, vmax=top, aspect="equal")
+    ax.set_xticks(range(len(columns)), columns, rotation=90)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.grid(False)

@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from gptlib import budget
+from gptlib.budget import Budget
+
+
+def test_a_machine_without_a_gpu_has_the_cpu_budget(monkeypatch):
+    monkeypatch.delenv("GPTLIB_BUDGET", raising=False)
+    monkeypatch.setattr(budget, "_best_device", lambda: torch.device("cpu"))
+    detected = Budget.detect()
+    assert (detected.name, detected.device.type, detected.dtype) == ("cpu", "cpu", torch.float32)
+    assert detected.pick(cpu=1, gpu=2) == 1
+    assert "float32" in detected.describe()
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_a_gpu_computes_in_the_half_precision_it_has(monkeypatch, capability, dtype):
+    monkeypatch.delenv("GPTLIB_BUDGET", raising=False)
+    monkeypatch.setattr(budget, "_best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    detected = Budget.detect()
+    assert (detected.name, detected.device.type, detected.dtype) == ("gpu", "cuda", dtype)
+    assert detected.pick(cpu=1, gpu=2) == 2
+
+
+def test_the_environment_overrides_the_machine(monkeypatch):
+    monkeypatch.setattr(budget, "_best_device", lambda: torch.device("cuda"))
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    assert (Budget.detect().name, Budget.detect().device.type) == ("cpu", "cpu")
+    monkeypatch.setattr(budget, "_best_device", lambda: torch.device("cpu"))
+    monkeypatch.setenv("GPTLIB_BUDGET", "gpu")
+    assert (Budget.detect().name, Budget.detect().device.type) == ("gpu", "cpu")
+
+
+def test_an_unknown_budget_is_refused(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "tpu")
+    with pytest.raises(ValueError, match="GPTLIB_BUDGET"):
+        Budget.detect()

@@ -1,0 +1,176 @@
+import itertools
+import math
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from gptlib.model import GPT, GPTConfig, rotate, rotation_table
+
+SIZES = dict(context_length=24, n_layer=2, n_head=4, n_embd=32)
+CHOICES = [
+    dict(zip(("positions", "norm", "activation", "qk_norm", "bias", "tie_embeddings", "n_kv_head"), values, strict=True))
+    for values in itertools.product(
+        ("learned", "rope"), ("layernorm", "rmsnorm"), ("gelu", "relu", "relu2", "swiglu"),
+        (False, True), (False, True), (False, True), (None, 2),
+    )
+]  # fmt: skip
+SOME_CHOICES = CHOICES[::7]  # 7 shares no factor with the 2s and the 4 above: every value of every field occurs
+
+
+def make(seed=0, **choices):
+    """A model with no weight at zero, so that everything in it matters."""
+    model = GPT(GPTConfig(50, **(SIZES | choices)), seed).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def random_ids(B=2, T=24, seed=0):
+    return torch.randint(50, (B, T), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("choices", SOME_CHOICES, ids=str)
+def test_a_future_token_changes_no_past_logit(choices):
+    model, ids = make(**choices), random_ids()
+    changed = ids.clone()
+    changed[:, 10] = (ids[:, 10] + 1) % 50
+    with torch.no_grad():
+        before, after = model(ids), model(changed)
+    torch.testing.assert_close(before[:, :10], after[:, :10])
+    assert not torch.allclose(before[:, 10:], after[:, 10:])
+
+
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
+def test_n_params_on_paper_is_the_real_count(choices):
+    model = GPT(GPTConfig(50, **(SIZES | choices)))
+    assert model.config.n_params == model.n_params == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("choices", SOME_CHOICES, ids=str)
+@pytest.mark.parametrize("T", [24, 7])
+def test_flops_on_paper_are_those_the_modules_spend(choices, T):
+    model = make(**choices)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(random_ids(T=T))
+    assert 2 * T * model.config.flops_per_token(T) == counter.get_total_flops()
+
+
+def test_gpt2_124m_has_the_published_number_of_parameters():
+    config = GPTConfig.gpt2(context_length=1024, n_layer=12, n_head=12, n_embd=768)
+    assert config.n_params == 124_439_808
+
+
+def copy_into_hugging_face(model, theirs):
+    """Copy our weights into a GPT2LMHeadModel, which stores its matrices transposed."""
+    ours = dict(model.named_parameters())
+    names = {"tokens.weight": "transformer.wte.weight", "positions.weight": "transformer.wpe.weight"}
+    names |= {f"norm.{kind}": f"transformer.ln_f.{kind}" for kind in ("weight", "bias")}
+    parts = {"norm1": "ln_1", "attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj"}
+    parts |= {"norm2": "ln_2", "mlp.up": "mlp.c_fc", "mlp.out": "mlp.c_proj"}
+    for layer, (mine, their), kind in itertools.product(
+        range(model.config.n_layer), parts.items(), ("weight", "bias")
+    ):
+        names[f"blocks.{layer}.{mine}.{kind}"] = f"transformer.h.{layer}.{their}.{kind}"
+    assert set(names) == set(ours)
+    target = dict(theirs.named_parameters())
+    assert set(names.values()) == set(target)
+    with torch.no_grad():
+        for mine, their in names.items():
+            is_matrix = ours[mine].ndim == 2 and "blocks" in mine
+            target[their].copy_(ours[mine].T if is_matrix else ours[mine])
+
+
+def test_the_gpt2_preset_equals_hugging_face_with_the_same_weights():
+    transformers = pytest.importorskip("transformers", reason="the parity test needs the test extra")
+    model = GPT(GPTConfig.gpt2(50, **SIZES))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    config = transformers.GPT2Config(
+        vocab_size=50, n_positions=24, n_layer=2, n_head=4, n_embd=32, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+    )
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    copy_into_hugging_face(model, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(model(random_ids()), theirs(random_ids()).logits, atol=1e-4, rtol=0)
+
+
+def test_rotated_products_depend_on_the_distance_alone():
+    generator = torch.Generator().manual_seed(0)
+    q, k = torch.randn(8, generator=generator), torch.randn(8, generator=generator)
+    table = rotation_table(20, 8, 10_000.0)
+    queries, keys = (rotate(z.expand(1, 1, 20, 8), table)[0, 0] for z in (q, k))  # (T, H)
+    scores = queries @ keys.T  # (T, T)
+    torch.testing.assert_close(scores[5, 3], scores[17, 15])
+    torch.testing.assert_close(scores[0, 0], q @ k)
+    assert not torch.allclose(scores[5, 3], scores[5, 4])
+
+
+@pytest.mark.parametrize("choices", SOME_CHOICES[::4], ids=str)
+def test_attention_maps_are_causal_and_explain_the_output(choices):
+    model, ids = make(**choices), random_ids()
+    maps = model.attention_maps(ids)  # (n_layer, B, nh, T, T)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 4, 24))
+    assert (maps.triu(1) == 0).all()
+    attention = model.blocks[0].attention
+    x = model.blocks[0].norm1(model.embed(ids))
+    v = attention.queries_keys_values(x)[2]
+    mixed = maps[0] @ v.repeat_interleave(4 // attention.config.kv_heads, dim=1)  # (B, nh, T, H)
+    torch.testing.assert_close(attention.out(mixed.transpose(1, 2).reshape(2, 24, 32)), attention(x))
+
+
+def test_equal_key_and_value_heads_make_grouped_queries_ordinary():
+    grouped, ordinary = make(n_kv_head=2), make()
+    ordinary.load_state_dict(grouped.state_dict() | {
+        name: value.repeat_interleave(1, dim=0) for name, value in ordinary.state_dict().items() if "qkv" in name
+    })  # fmt: skip
+    with torch.no_grad():
+        for a, b in zip(grouped.blocks, ordinary.blocks, strict=True):
+            for kind in ("weight", "bias"):
+                q, k, v = getattr(a.attention.qkv, kind).view(8, 8, -1).split((4, 2, 2))  # heads first
+                doubled = torch.cat([q, k.repeat_interleave(2, 0), v.repeat_interleave(2, 0)])
+                getattr(b.attention.qkv, kind).copy_(doubled.reshape(getattr(b.attention.qkv, kind).shape))
+        torch.testing.assert_close(grouped(random_ids()), ordinary(random_ids()))
+
+
+def test_the_loss_at_the_start_is_that_of_a_uniform_guess():
+    model = GPT(GPTConfig.modern(50, **SIZES))
+    logps = model(random_ids()).log_softmax(-1)
+    assert logps.mean().item() == pytest.approx(-math.log(50), rel=0.05)
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_ran_before():
+    first = GPT(GPTConfig.modern(50, **SIZES), seed=3).state_dict()
+    torch.randn(10)
+    second = GPT(GPTConfig.modern(50, **SIZES), seed=3).state_dict()
+    other = GPT(GPTConfig.modern(50, **SIZES), seed=4).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["tokens.weight"], other["tokens.weight"])
+
+
+@pytest.mark.parametrize(
+    ("choices", "remedy"),
+    [
+        (dict(n_embd=30, n_head=4), "multiple of n_head"),
+        (dict(n_head=4, n_kv_head=3), "multiple of n_kv_head"),
+        (dict(positions="rope", n_embd=12, n_head=4), "even"),
+        (dict(positions="alibi"), "learned, rope"),
+        (dict(norm="batchnorm"), "layernorm, rmsnorm"),
+        (dict(activation="tanh"), "swiglu"),
+        (dict(dropout=1.0), "probability"),
+        (dict(n_layer=0), "at least 1"),
+        (dict(vocab_size=0), "at least 1"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused_with_the_remedy(choices, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        GPTConfig(**({"vocab_size": 50} | SIZES | choices))
+
+
+def test_more_tokens_than_the_context_are_refused():
+    with pytest.raises(ValueError, match="context of 24"):
+        make()(random_ids(T=25))

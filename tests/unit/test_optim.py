@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from gptlib.model import GPT, GPTConfig
+from gptlib.optim import hidden_matrices, make_optimizers, schedule
+
+
+def rates(steps=100, warmup=10, decay="linear", decay_fraction=0.5, final=0.1):
+    return [schedule(step, steps, warmup, decay, decay_fraction, final) for step in range(steps + 1)]
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_rate_rises_stays_and_falls(decay):
+    factor = rates(decay=decay)
+    assert factor[0] == pytest.approx(1 / 11) and factor[9] == pytest.approx(10 / 11)
+    assert factor[10:51] == [1.0] * 41
+    assert all(later < earlier for earlier, later in zip(factor[50:], factor[51:], strict=False))
+    assert factor[75] == pytest.approx(0.55)  # half-way between 1 and 0.1, for the line and for the cosine
+    assert factor[100] == pytest.approx(0.1)
+
+
+def test_linear_and_cosine_differ_between_their_ends():
+    line, cosine = rates(decay="linear"), rates(decay="cosine")
+    assert cosine[60] > line[60] and cosine[90] < line[90]
+
+
+def test_a_constant_rate_is_constant_after_warmup():
+    assert set(rates(decay="constant")[10:]) == {1.0}
+
+
+def test_muon_moves_the_hidden_matrices_and_adamw_all_the_rest():
+    model = GPT(GPTConfig.modern(50, n_layer=2, n_embd=16, context_length=8))
+    adamw, muon = make_optimizers(model, "muon", 0.01, 0.02, (0.9, 0.95), 0.1)
+    moved = {name: [] for name in ("adamw", "muon")}
+    for name, parameter in model.named_parameters():
+        for kind, optimizer in (("adamw", adamw), ("muon", muon)):
+            if any(parameter is p for group in optimizer.param_groups for p in group["params"]):
+                moved[kind].append(name)
+    assert sorted(moved["adamw"] + moved["muon"]) == sorted(name for name, _ in model.named_parameters())
+    assert all(name.startswith("blocks.") and "norm" not in name for name in moved["muon"])
+    assert {"tokens.weight", "head.weight", "norm.weight"} <= set(moved["adamw"])
+    assert len(moved["muon"]) == 2 * 4 == len(hidden_matrices(model))
+
+
+def test_only_matrices_decay():
+    model = GPT(GPTConfig.gpt2(50, n_layer=1, n_embd=16, context_length=8))
+    (adamw,) = make_optimizers(model, "adamw", 0.01, 0.02, (0.9, 0.95), 0.1)
+    for group in adamw.param_groups:
+        assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_muon_takes_equal_steps_in_all_directions():
+    """Its update is the gradient with all singular values made (nearly) equal."""
+    weight = torch.nn.Linear(8, 8, bias=False)
+    before = weight.weight.detach().clone()
+    (_, muon) = make_optimizers(torch.nn.ModuleDict({"a": weight, "head": torch.nn.Linear(8, 8)}), "muon", 0.1, 0.1, (0.9, 0.95), 0.0)
+    weight.weight.grad = torch.diag(torch.tensor([1.0, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]))
+    muon.step()
+    steps = torch.linalg.svdvals(before - weight.weight.detach())
+    assert steps.max() / steps.min() < 2 < 10

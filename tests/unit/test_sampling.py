@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from gptlib.sampling import generate, next_token_probabilities
+
+P = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
+
+
+def probabilities(**how):
+    return next_token_probabilities(P.log(), **how)
+
+
+def test_temperature_one_changes_nothing():
+    torch.testing.assert_close(probabilities(), P)
+
+
+def test_temperature_raises_probabilities_to_a_power():
+    torch.testing.assert_close(probabilities(temperature=0.5), P**2 / (P**2).sum())
+    torch.testing.assert_close(probabilities(temperature=2.0), P**0.5 / (P**0.5).sum())
+
+
+def test_temperature_zero_leaves_only_the_best():
+    torch.testing.assert_close(probabilities(temperature=0), torch.tensor([[1.0, 0, 0, 0]]))
+
+
+def test_top_k_keeps_exactly_k_also_among_equals():
+    torch.testing.assert_close(probabilities(top_k=2), torch.tensor([[0.625, 0.375, 0, 0]]))
+    assert (next_token_probabilities(torch.zeros(1, 5), top_k=2) > 0).sum() == 2
+
+
+@pytest.mark.parametrize(("p", "kept"), [(0.4, 1), (0.5, 1), (0.51, 2), (0.8, 2), (0.9, 3), (1.0, 4)])
+def test_top_p_keeps_the_fewest_that_reach_p(p, kept):
+    # In double precision, so that 0.5 + 0.3 reaches 0.8 to the last digit that matters.
+    left = probabilities(top_p=p - 1e-6)
+    assert (left > 0).sum() == kept
+    torch.testing.assert_close(left.sum(), torch.tensor(1.0))
+
+
+def test_drawn_tokens_follow_the_probabilities():
+    class Fixed(torch.nn.Module):
+        context_length = 4
+
+        def __init__(self):
+            super().__init__()
+            self.logits = torch.nn.Parameter(P.log())
+
+        def forward(self, ids):
+            return self.logits.expand(*ids.shape, -1)
+
+    drawn = generate(Fixed(), torch.zeros((4000, 1), dtype=torch.long), max_tokens=1)[:, 1]
+    frequencies = drawn.bincount(minlength=4) / 4000
+    torch.testing.assert_close(frequencies, P[0], atol=0.03, rtol=0)  # three standard deviations
+
+
+def test_text_lists_and_tensors_give_the_same_continuation(tiny, tokenizer):
+    ids = tokenizer.encode("the c")
+    text = generate(tiny, "the c", tokenizer, max_tokens=30)
+    assert text.startswith("the c") and len(text) == 35
+    assert generate(tiny, ids, max_tokens=30) == tokenizer.encode(text)
+    assert generate(tiny, torch.tensor([ids]), max_tokens=30).tolist() == [tokenizer.encode(text)]
+
+
+def test_the_seed_decides(tiny):
+    assert generate(tiny, [1], seed=1) == generate(tiny, [1], seed=1)
+    assert generate(tiny, [1], seed=1) != generate(tiny, [1], seed=2)
+
+
+def test_greedy_takes_the_best_token_each_time(tiny):
+    ids = generate(tiny, [1, 2], max_tokens=5, temperature=0)
+    for t in range(2, 7):
+        assert ids[t] == tiny(torch.tensor([ids[:t]]))[0, -1].argmax()
+
+
+def test_the_stop_token_ends_a_row_and_is_repeated_until_all_have_stopped(tiny):
+    rows = generate(tiny, torch.tensor([[1], [2], [3]]), max_tokens=200, stop=4, seed=0).tolist()
+    ends = [row.index(4) for row in rows]
+    assert max(ends) == len(rows[0]) - 1 < 200 and min(ends) < max(ends)
+    assert all(set(row[end:]) == {4} for row, end in zip(rows, ends, strict=True))
+
+
+def test_writing_leaves_training_mode_as_it_was(tiny):
+    generate(tiny.train(), [1], max_tokens=2)
+    assert tiny.training
+
+
+@pytest.mark.parametrize(
+    ("prompt", "how", "remedy"),
+    [
+        ("the @", {}, "never seen"),
+        ("", {}, "empty"),
+        ("the cat sat on the mat", {}, "context holds 16"),
+        ("the", {"temperature": -0.1}, "temperature must be 0"),
+        ("the", {"temperature": float("nan")}, "temperature must be 0"),
+        ("the", {"top_k": 0}, "top_k counts tokens"),
+        ("the", {"top_k": 1000}, "top_k counts tokens"),
+        ("the", {"top_p": 0.0}, "top_p is a probability"),
+        ("the", {"top_p": 1.1}, "top_p is a probability"),
+        ("the", {"max_tokens": 0}, "max_tokens"),
+        ([], {}, "empty"),
+        ([99], {}, "ids run from 0"),
+    ],
+)
+def test_bad_input_is_refused_with_the_remedy(tiny, tokenizer, prompt, how, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        generate(tiny, prompt, tokenizer, **how)
+
+
+def test_text_without_a_tokenizer_is_refused(tiny):
+    with pytest.raises(ValueError, match="tokenizer"):
+        generate(tiny, "the")

@@ -1,0 +1,135 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from gptlib.model import GPT, GPTConfig
+from gptlib.tokenizers import EncodedCorpus
+from gptlib.training import TrainConfig, draw_batch, evaluate, next_token_loss, train, training_flops_per_token
+
+QUICK = TrainConfig(steps=20, batch_size=4, eval_every=10)
+
+
+def losses(history):
+    return [record.loss for record in history.train]
+
+
+def test_targets_are_inputs_shifted_by_one():
+    ids = torch.arange(100)
+    inputs, targets = draw_batch(ids, 5, 8, torch.Generator().manual_seed(0))
+    assert inputs.shape == targets.shape == (5, 8)
+    torch.testing.assert_close(targets, inputs + 1)
+
+
+def test_batches_reach_both_ends_of_the_text():
+    inputs, targets = draw_batch(torch.arange(10), 500, 8, torch.Generator().manual_seed(0))
+    assert inputs.min() == 0 and targets.max() == 9
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_tiny_model_overfits_one_batch(tiny, optimizer, cpu):
+    ids = torch.randint(tiny.config.vocab_size, (17,), generator=torch.Generator().manual_seed(0))
+    one_window = EncodedCorpus(ids, ids, 1.0, 1.0, tiny.config.vocab_size)
+    config = TrainConfig(steps=150, batch_size=1, optimizer=optimizer, eval_every=0)
+    assert train(tiny, one_window, config, cpu).final.loss < 0.05
+
+
+def test_the_same_seed_gives_the_same_curve(tokenizer, data, cpu):
+    def run(seed):
+        shape = GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16, dropout=0.2)
+        history = train(GPT(shape), data, dataclasses.replace(QUICK, seed=seed), cpu)
+        return losses(history), [record.loss for record in history.validation]
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
+def test_training_leaves_the_global_generator_alone(tiny, data, cpu):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    train(tiny, data, QUICK, cpu)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_accumulation_adds_up_to_the_large_batch(tokenizer, data, cpu):
+    def run(batch_size, accumulate):
+        model = GPT(GPTConfig.gpt2(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16))
+        config = TrainConfig(
+            steps=5, batch_size=batch_size, accumulate=accumulate, optimizer="adamw", lr=1e-3, eval_every=0
+        )
+        return losses(train(model, data, config, cpu))
+
+    assert run(8, 1) == pytest.approx(run(4, 2), abs=1e-5)
+
+
+def test_history_counts_tokens_flops_and_seconds(tiny, data, cpu):
+    config = dataclasses.replace(QUICK, accumulate=2)
+    history = train(tiny, data, config, cpu)
+    last = history.train[-1]
+    assert last.step == 20 and last.tokens == 20 * 4 * 2 * 16
+    assert last.flops == last.tokens * 3 * tiny.config.flops_per_token()
+    seconds = [record.seconds for record in history.train]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert [record.step for record in history.validation] == [10, 20]
+    assert history.final.loss == pytest.approx(evaluate(tiny, data.validation))
+
+
+def test_the_rate_of_the_record_is_the_schedule(tiny, data, cpu):
+    config = dataclasses.replace(QUICK, warmup=4, decay="linear", decay_fraction=0.5)
+    factors = [record.lr_factor for record in train(tiny, data, config, cpu).train]
+    assert factors[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert factors[4:11] == [1.0] * 7
+    assert factors[-1] == pytest.approx(0.1)
+
+
+def test_flops_are_read_off_any_model():
+    table = torch.nn.Sequential(torch.nn.Embedding(10, 4), torch.nn.Linear(4, 10))
+    assert training_flops_per_token(table, 8) == 3 * 2 * 4 * 10
+
+
+def test_evaluation_predicts_every_token_once(tiny, data):
+    ids = data.validation[: 16 * 3 + 1]
+    tiny.eval()
+    with torch.no_grad():
+        by_hand = [next_token_loss(tiny(ids[None, i : i + 16]), ids[None, i + 1 : i + 17]) for i in (0, 16, 32)]
+    assert evaluate(tiny, ids) == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-5)
+    assert evaluate(tiny, ids, batch_size=2) == pytest.approx(evaluate(tiny, ids), rel=1e-5)
+
+
+def test_next_token_loss_is_the_mean_of_minus_log_p():
+    logits = torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]).log()
+    expected = -(math.log(0.5) + math.log(0.8)) / 2
+    assert next_token_loss(logits, torch.tensor([[0, 2]])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        (dict(lr=0), "lr must be above 0"),
+        (dict(lr=float("nan")), "lr must be above 0"),
+        (dict(muon_lr=-1), "muon_lr must be above 0"),
+        (dict(steps=0), "steps must be above 0"),
+        (dict(optimizer="sgd"), "'muon' or 'adamw'"),
+        (dict(decay="step"), "'linear', 'cosine' or 'constant'"),
+        (dict(decay_fraction=0), "share of the steps"),
+        (dict(grad_clip=-1), "0 or more"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(wrong, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize("short", ["train", "validation"])
+def test_a_corpus_shorter_than_one_context_is_refused(tiny, data, short, cpu):
+    with pytest.raises(ValueError, match="take a longer text or a smaller context_length"):
+        train(tiny, dataclasses.replace(data, **{short: data.train[:16]}), QUICK, cpu)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, data, cpu):
+    with torch.no_grad():
+        tiny.head.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="nan at step 1: lower the learning rate"):
+        train(tiny, data, QUICK, cpu)
