@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gptlib.model import GPT
 from gptlib.tokenizers import Tokenizer
 
 
@@ -60,7 +61,7 @@ def generate(
         prompt_ids = torch.tensor([tokenizer.encode(prompt)], dtype=torch.long)
     else:
         prompt_ids = prompt if isinstance(prompt, Tensor) else torch.tensor([prompt], dtype=torch.long)
-    _check_prompt(prompt_ids, model.context_length, max_tokens)
+    _check_prompt(prompt_ids, model, max_tokens)
     generator = torch.Generator().manual_seed(seed)
     ids = prompt_ids.to(next(model.parameters()).device)  # (B, T)
     stopped = torch.zeros(len(ids), dtype=torch.bool)
@@ -91,13 +92,18 @@ def _check(vocab_size: int, temperature: float, top_k: int | None, top_p: float 
         raise ValueError(f"top_p is a probability: above 0, at most 1, not {top_p}; None keeps all")
 
 
-def _check_prompt(ids: Tensor, context_length: int, max_tokens: int) -> None:
+def _check_prompt(ids: Tensor, model: nn.Module, max_tokens: int) -> None:
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
     if ids.ndim != 2 or ids.numel() == 0:
         raise ValueError("the prompt is empty: the model needs at least one token to go on from, shape (B, T)")
-    if ids.shape[1] > context_length:
+    if ids.shape[1] > model.context_length:
         raise ValueError(
-            f"the prompt has {ids.shape[1]} tokens, the model's context holds {context_length}: "
+            f"the prompt has {ids.shape[1]} tokens, the model's context holds {model.context_length}: "
             "give its last part only"
+        )
+    if isinstance(model, GPT) and not (0 <= ids.min() and ids.max() < model.config.vocab_size):
+        raise ValueError(
+            f"ids run from 0 to {model.config.vocab_size - 1}, the prompt's from {ids.min()} to {ids.max()}: "
+            "encode it with the tokenizer that the model was trained with"
         )
