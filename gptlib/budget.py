@@ -25,7 +25,9 @@ class Budget:
 
     def __post_init__(self):
         if self.name not in ("cpu", "gpu"):
-            raise ValueError(f"a budget is 'cpu' or 'gpu', not {self.name!r}: set GPTLIB_BUDGET to one of these")
+            raise ValueError(
+                f"a budget is 'cpu' or 'gpu', not {self.name!r}: set GPTLIB_BUDGET to one of these"
+            )
 
     @classmethod
     def detect(cls) -> "Budget":

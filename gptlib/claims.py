@@ -77,7 +77,9 @@ def claim(
     device = Budget.detect().describe()
     made = Claim(id, text, float(measured), bound, unit, source, seeds, recorded, device)
     if not _holds(made.measured, bound):
-        raise AssertionError(f"claim {id!r} fails: {text}: measured {made.measured:.6g}, {made.bound_in_words()}")
+        raise AssertionError(
+            f"claim {id!r} fails: {text}: measured {made.measured:.6g}, {made.bound_in_words()}"
+        )
     display(made)
 
 

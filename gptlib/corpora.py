@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from gptlib.progress import progress
 
 SEPARATOR = "\n\n"  # between documents, in the joined text
 VALIDATION_SHARE = 0.1  # of the groups of documents (modules, topics)
@@ -60,7 +60,9 @@ class Corpus:
 
     def __post_init__(self):
         if not (self.train.strip() and self.validation.strip()):
-            raise ValueError(f"the corpus {self.name!r} is empty, or too short to split into two parts: take a longer text")
+            raise ValueError(
+                f"the corpus {self.name!r} is empty, or too short to split into two parts: take a longer text"
+            )
 
     @cached_property
     def train(self) -> str:
@@ -93,7 +95,7 @@ def python_docs() -> Corpus:
 
 @functools.cache
 def python_source() -> Corpus:
-    """Return the source files of the standard library, a document each, split by module as `python_docs` is."""
+    """Return the source files of the standard library, a document each, split by module."""
     documents = []
     for path, module in _library():
         text = plain(path.read_text(encoding="utf-8", errors="replace"))
@@ -122,7 +124,7 @@ def shakespeare(
 
 
 def text_file(path: str | Path) -> Corpus:
-    """Return a reader's own text (UTF-8): the first 90 % and the last 10 %, cut at the line break nearest before.
+    """Return a reader's own text (UTF-8): the first 90 %, cut back to a line break, and the rest.
 
     Raises ValueError when the file is missing, empty, not UTF-8 text, or too short to split.
     """
@@ -132,14 +134,20 @@ def text_file(path: str | Path) -> Corpus:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+        raise ValueError(
+            f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from None
     cut = int(0.9 * len(text))
     return _split_by_position(path.stem, text, text.rfind("\n", cut // 2, cut) + 1 or cut)
 
 
 def plain(text: str) -> str:
     """Reduce a text to printable ASCII and newline: accents off, typographic signs spelt, blanks tidied."""
-    for fancy, ascii_only in (("\u2018\u2019\u201a", "'"), ("\u201c\u201d\u201e", '"'), ("\u2010\u2011\u2012\u2013\u2014", "-")):
+    for fancy, ascii_only in (
+        ("\u2018\u2019\u201a", "'"),
+        ("\u201c\u201d\u201e", '"'),
+        ("\u2010\u2011\u2012\u2013\u2014", "-"),
+    ):
         text = re.sub(f"[{fancy}]", ascii_only, text)
     text = unicodedata.normalize("NFKD", text.replace("\r\n", "\n").expandtabs())
     text = re.sub(r"[^\n -~]", "", text)
@@ -162,7 +170,9 @@ def _library() -> Iterator[tuple[Path, str]]:
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        if not LEFT_OUT & set(parts) and not parts[0].startswith(("_sysconfigdata", "config-", "lib-dynload")):
+        if not LEFT_OUT & set(parts) and not parts[0].startswith(
+            ("_sysconfigdata", "config-", "lib-dynload")
+        ):
             yield path, ".".join(parts).removesuffix(".__init__")
 
 
@@ -268,7 +278,7 @@ def _read(url: str, size: int, timeout: float, time_limit: float) -> bytes:
     deadline, content = time.monotonic() + time_limit, bytearray()
     with (
         urllib.request.urlopen(url, timeout=timeout) as response,
-        tqdm(total=size, unit="B", unit_scale=True, desc="downloading", leave=False) as bar,
+        progress(total=size, unit="B", unit_scale=True, desc="downloading") as bar,
     ):
         while len(content) <= size and (chunk := response.read1(min(65_536, size + 1 - len(content)))):
             content += chunk

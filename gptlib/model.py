@@ -20,15 +20,21 @@ class GPTConfig:
     n_layer: int = 4
     n_head: int = 4
     n_embd: int = 128  # C, channels
-    n_kv_head: int | None = None  # heads for keys and values; fewer than n_head: grouped queries (Ainslie 2023)
+    n_kv_head: int | None = (
+        None  # heads for keys and values; fewer than n_head: grouped queries (Ainslie 2023)
+    )
     n_hidden: int | None = None  # channels inside the MLP; None: 4 C, or 8/3 C for swiglu (same parameters)
-    positions: str = "learned"  # "learned", a vector per position, or "rope", rotated queries and keys (Su 2021)
+    positions: str = (
+        "learned"  # "learned", a vector per position, or "rope", rotated queries and keys (Su 2021)
+    )
     norm: str = "layernorm"  # or "rmsnorm" (Zhang and Sennrich 2019)
     qk_norm: bool = False  # normalise queries and keys, which bounds the attention logits (Henry 2020)
     activation: str = "gelu"  # "gelu", "relu", "relu2" (So 2021) or "swiglu" (Shazeer 2020)
     bias: bool = True  # in linear layers and LayerNorm
     tie_embeddings: bool = True  # one matrix reads tokens in and scores them out (Press and Wolf 2017)
-    zero_init: bool = False  # projections into the residual stream start at 0: every block starts as the identity
+    zero_init: bool = (
+        False  # projections into the residual stream start at 0: every block starts as the identity
+    )
     dropout: float = 0.0  # probability, in [0, 1)
     rope_base: float = 10_000.0  # the slowest rotation has a wavelength of about 2 pi rope_base tokens
     norm_eps: float = 1e-5
@@ -39,7 +45,9 @@ class GPTConfig:
         _check_choice("norm", self.norm, ("layernorm", "rmsnorm"))
         _check_choice("activation", self.activation, ("gelu", "relu", "relu2", "swiglu"))
         if self.positions == "rope" and self.head_size % 2:
-            raise ValueError(f"rope rotates pairs of channels: n_embd / n_head must be even, not {self.head_size}")
+            raise ValueError(
+                f"rope rotates pairs of channels: n_embd / n_head must be even, not {self.head_size}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability in [0, 1), not {self.dropout}")
 
@@ -50,7 +58,7 @@ class GPTConfig:
 
     @classmethod
     def modern(cls, vocab_size: int, **sizes) -> "GPTConfig":
-        """The choices usual in 2025: RoPE, RMSNorm, QK-norm, ReLU squared, no biases, untied. `sizes`: any field."""
+        """The choices usual in 2025: RoPE, RMSNorm, QK-norm, ReLU squared, no biases, untied."""
         choices = dict(positions="rope", norm="rmsnorm", qk_norm=True, activation="relu2")
         choices |= dict(bias=False, tie_embeddings=False, zero_init=True)
         return cls(vocab_size, **(choices | sizes))
@@ -120,7 +128,7 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def rotation_table(T: int, H: int, base: float) -> Tensor:
-    """Return the cosine and sine of every position's angles: (2, T, H/2). Slow pairs see far, fast pairs near."""
+    """Return the cosine and sine of every position's angles: (2, T, H/2)."""
     frequency = base ** -(torch.arange(0, H, 2) / H)  # (H/2,)
     angle = torch.arange(T)[:, None] * frequency  # (T, H/2)
     return torch.stack([angle.cos(), angle.sin()])  # (2, T, H/2)
@@ -251,7 +259,9 @@ class GPT(nn.Module):
             elif parameter.ndim == 2:
                 into_residual = name.endswith("out.weight")
                 std = 0.02 / math.sqrt(2 * self.config.n_layer) if into_residual else 0.02
-                parameter.normal_(0, 0.0 if into_residual and self.config.zero_init else std, generator=generator)
+                parameter.normal_(
+                    0, 0.0 if into_residual and self.config.zero_init else std, generator=generator
+                )
 
     @property
     def context_length(self) -> int:
@@ -265,8 +275,10 @@ class GPT(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """Look the tokens and their positions up: (B, T) -> (B, T, C)."""
         T = ids.shape[1]
-        if T > self.config.context_length:
-            raise ValueError(f"{T} tokens do not fit into a context of {self.config.context_length}: give fewer")
+        if self.config.context_length < T:
+            raise ValueError(
+                f"{T} tokens do not fit into a context of {self.config.context_length}: give fewer"
+            )
         x = self.tokens(ids)  # (B, T, C)
         if self.config.positions == "learned":
             x = x + self.positions.weight[:T]  # (B, T, C)

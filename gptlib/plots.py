@@ -1,11 +1,12 @@
 """One look for all figures. Notebooks say what to draw; sizes, colours and fonts live here."""
 
+import base64
 import io
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Image, display
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,7 +22,7 @@ COLORS = {
 }
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 DOTS_PER_INCH = 200  # shown at half of it: sharp on a double-density screen
-STYLE = {
+STYLE = {  # set once, when this module is imported
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
     "font.size": 10.5,
@@ -38,12 +39,14 @@ STYLE = {
     "legend.frameon": False,
     "image.cmap": "Blues",
 }
+plt.rcParams.update(STYLE)
 
 
-def figure(rows: int = 1, columns: int = 1, height: float = 3.6, width: float = 7.2) -> tuple[Figure, np.ndarray]:
-    """Open a figure of `rows` x `columns` panels, `width` x `height` inches; return it and its axes (flat)."""
-    with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+def figure(
+    rows: int = 1, columns: int = 1, height: float = 3.6, width: float = 7.2
+) -> tuple[Figure, np.ndarray]:
+    """Open a figure of `rows` x `columns` panels, `width` x `height` inches; return it and its axes."""
+    fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
     return fig, axes.ravel()
 
 
@@ -54,15 +57,16 @@ def show(fig: Figure, alt: str) -> None:
     """
     if len(alt.split()) < 5:
         raise ValueError("alt must say in a sentence what one sees in the figure")
-    with plt.rc_context(STYLE), io.BytesIO() as buffer:
-        fig.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        width = int(fig.get_figwidth() * DOTS_PER_INCH / 2)
-        display(Image(buffer.getvalue(), format="png", width=width, alt=alt))
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
+    width = round(fig.get_figwidth() * DOTS_PER_INCH / 2)
+    display(image, metadata={"image/png": {"width": width, "alt": alt}}, raw=True)
     plt.close(fig)
 
 
 def band(ax: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], label: str, color: str) -> None:
-    """Draw the mean over runs (seeds, points) as a line, their range as a band, the label at the line's end."""
+    """Draw the mean over runs (seeds, points) as a line, their range as a band, named at its end."""
     runs = np.asarray(runs, dtype=float)  # (seeds, points)
     ax.fill_between(x, runs.min(0), runs.max(0), color=color, alpha=0.2, linewidth=0)
     ax.plot(x, runs.mean(0), color=color)
@@ -83,9 +87,11 @@ def baseline(ax: Axes, y: float, label: str) -> None:
     )  # fmt: skip
 
 
-def heatmap(ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], top: float = 1.0) -> None:
+def heatmap(
+    ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], top: float = 1.0
+) -> None:
     """Draw a matrix (rows, columns) from 0, white, to `top`, dark, with a label for each row and column."""
-    ax.imshow(np.asarray(values), cmap=STYLE["image.cmap"], vmin=0, vmax=top, aspect="equal")
+    ax.imshow(np.asarray(values), vmin=0, vmax=top, aspect="equal")
     ax.set_xticks(range(len(columns)), columns, rotation=90)
     ax.set_yticks(range(len(rows)), rows)
     ax.grid(False)

@@ -96,13 +96,15 @@ def _check_prompt(ids: Tensor, model: nn.Module, max_tokens: int) -> None:
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
     if ids.ndim != 2 or ids.numel() == 0:
-        raise ValueError("the prompt is empty: the model needs at least one token to go on from, shape (B, T)")
+        raise ValueError(
+            "the prompt is empty: the model needs at least one token to go on from, shape (B, T)"
+        )
     if ids.shape[1] > model.context_length:
         raise ValueError(
             f"the prompt has {ids.shape[1]} tokens, the model's context holds {model.context_length}: "
             "give its last part only"
         )
-    if isinstance(model, GPT) and not (0 <= ids.min() and ids.max() < model.config.vocab_size):
+    if isinstance(model, GPT) and not (ids.min() >= 0 and ids.max() < model.config.vocab_size):
         raise ValueError(
             f"ids run from 0 to {model.config.vocab_size - 1}, the prompt's from {ids.min()} to {ids.max()}: "
             "encode it with the tokenizer that the model was trained with"

@@ -21,9 +21,13 @@ class CharTokenizer:
 
     def __init__(self, characters: str):
         if not characters:
-            raise ValueError("a CharTokenizer needs at least one character: train it on a text that is not empty")
+            raise ValueError(
+                "a CharTokenizer needs at least one character: train it on a text that is not empty"
+            )
         if len(set(characters)) != len(characters):
-            raise ValueError("each character may be named once: use CharTokenizer.train(text) to collect them")
+            raise ValueError(
+                "each character may be named once: use CharTokenizer.train(text) to collect them"
+            )
         self.characters = characters
         self._id_of = {character: i for i, character in enumerate(characters)}
 
@@ -53,14 +57,18 @@ class CharTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON."""
-        Path(path).write_text(json.dumps({"type": "characters", "characters": self.characters}), encoding="utf-8")
+        Path(path).write_text(
+            json.dumps({"type": "characters", "characters": self.characters}), encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "CharTokenizer":
         """Read a tokenizer that `save` wrote. Raises ValueError when the file holds another kind."""
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         if found.get("type") != "characters":
-            raise ValueError(f"{path} holds no CharTokenizer; if it is a BPE tokenizer, use BPETokenizer.load")
+            raise ValueError(
+                f"{path} holds no CharTokenizer; if it is a BPE tokenizer, use BPETokenizer.load"
+            )
         return cls(found["characters"])
 
 
@@ -79,14 +87,16 @@ class BPETokenizer:
 
     @classmethod
     def train(cls, text: str, vocab_size: int) -> "BPETokenizer":
-        """Learn the merges from a text until there are `vocab_size` tokens (fewer if the text has no more pairs).
+        """Learn merges from a text until there are `vocab_size` tokens, or no pair is left to merge.
 
         Raises ValueError when the text is empty or vocab_size leaves no room for the 256 bytes.
         """
         if not text:
             raise ValueError("byte-pair encoding needs a text to learn its merges from; this one is empty")
         if vocab_size < cls.N_BYTES + 1:
-            raise ValueError(f"vocab_size must be at least {cls.N_BYTES + 1} (256 bytes and {cls.END_OF_TEXT})")
+            raise ValueError(
+                f"vocab_size must be at least {cls.N_BYTES + 1} (256 bytes and {cls.END_OF_TEXT})"
+            )
         tokenizer = hf.Tokenizer(hf.models.BPE())
         tokenizer.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = hf.decoders.ByteLevel()
@@ -124,7 +134,9 @@ class BPETokenizer:
         """Read a tokenizer that `save` wrote. Raises ValueError when the file holds another kind."""
         text = Path(path).read_text(encoding="utf-8")
         if (json.loads(text).get("model") or {}).get("type") != "BPE":
-            raise ValueError(f"{path} holds no BPE tokenizer; if it is a CharTokenizer, use CharTokenizer.load")
+            raise ValueError(
+                f"{path} holds no BPE tokenizer; if it is a CharTokenizer, use CharTokenizer.load"
+            )
         return cls(hf.Tokenizer.from_str(text))
 
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import tqdm
 
 from gptlib.budget import Budget
 from gptlib.optim import make_optimizers, schedule
+from gptlib.progress import progress
 from gptlib.tokenizers import EncodedCorpus
 
 
@@ -41,7 +41,9 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "lr", "muon_lr", "eval_tokens"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, or nothing is learned; it is {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be above 0, or nothing is learned; it is {getattr(self, name)}"
+                )
         for name in ("weight_decay", "warmup", "grad_clip", "eval_every", "final_lr"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
@@ -67,7 +69,7 @@ class Record:
 
 @dataclass
 class History:
-    """The losses of a run: `train` after every step, `validation` where it was measured; the last is over all of it."""
+    """The losses of a run: `train` at every step, `validation` where it was measured."""
 
     train: list[Record] = field(default_factory=list)
     validation: list[Record] = field(default_factory=list)
@@ -92,7 +94,9 @@ def check_length(ids: Tensor, context_length: int) -> None:
         )
 
 
-def draw_batch(ids: Tensor, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_batch(
+    ids: Tensor, batch_size: int, context_length: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Cut windows at random places: ids (N,) -> inputs (B, T) and targets (B, T), the inputs shifted by one.
 
     Raises ValueError when ids is not longer than context_length.
@@ -172,7 +176,7 @@ def _train(model, data, config, budget, on_evaluation) -> History:
     flops_per_step = tokens_per_step * training_flops_per_token(model, T)
     history, seconds = History(), 0.0
     model.train()
-    for step in (bar := tqdm(range(1, config.steps + 1), desc="training", unit="step", leave=False)):
+    for step in (bar := progress(range(1, config.steps + 1), desc="training", unit="step")):
         began = time.perf_counter()
         factor = schedule(
             step - 1, config.steps, config.warmup, config.decay, config.decay_fraction, config.final_lr
@@ -185,7 +189,9 @@ def _train(model, data, config, budget, on_evaluation) -> History:
             scaler.scale(batch_loss).backward()
             loss += batch_loss.item()
         if not math.isfinite(loss):
-            raise ValueError(f"the loss is {loss} at step {step}: lower the learning rate or warm up for longer")
+            raise ValueError(
+                f"the loss is {loss} at step {step}: lower the learning rate or warm up for longer"
+            )
         _update(model, optimizers, scaler, factor, config.grad_clip)
         seconds += time.perf_counter() - began
         spent = (step, step * tokens_per_step, step * flops_per_step, seconds)

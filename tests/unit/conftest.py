@@ -1,5 +1,6 @@
 """Small things that several tests share: a text, its tokens, a tiny model."""
 
+import matplotlib
 import pytest
 import torch
 
@@ -7,6 +8,8 @@ from gptlib.budget import Budget
 from gptlib.corpora import Corpus, Document
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import CharTokenizer, encode_corpus
+
+matplotlib.use("agg")
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 20
 

@@ -40,7 +40,8 @@ def test_a_claim_that_fails_raises_and_shows_nothing(shown, measured, bound):
 
 
 @pytest.mark.parametrize(
-    "bound", [{}, dict(at_least=0, at_most=1), dict(equals=1), dict(at_least=0, tolerance=0.1), dict(tolerance=0.1)]
+    "bound",
+    [{}, dict(at_least=0, at_most=1), dict(equals=1), dict(at_least=0, tolerance=0.1), dict(tolerance=0.1)],
 )
 def test_a_claim_has_exactly_one_bound(bound):
     with pytest.raises(ValueError, match="one bound"):

@@ -9,14 +9,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from gptlib.model import GPT, GPTConfig, rotate, rotation_table
 
 SIZES = dict(context_length=24, n_layer=2, n_head=4, n_embd=32)
-CHOICES = [
-    dict(zip(("positions", "norm", "activation", "qk_norm", "bias", "tie_embeddings", "n_kv_head"), values, strict=True))
-    for values in itertools.product(
-        ("learned", "rope"), ("layernorm", "rmsnorm"), ("gelu", "relu", "relu2", "swiglu"),
-        (False, True), (False, True), (False, True), (None, 2),
-    )
-]  # fmt: skip
-SOME_CHOICES = CHOICES[::7]  # 7 shares no factor with the 2s and the 4 above: every value of every field occurs
+FIELDS = {
+    "positions": ("learned", "rope"),
+    "norm": ("layernorm", "rmsnorm"),
+    "activation": ("gelu", "relu", "relu2", "swiglu"),
+    "qk_norm": (False, True),
+    "bias": (False, True),
+    "tie_embeddings": (False, True),
+    "n_kv_head": (None, 2),
+}
+CHOICES = [dict(zip(FIELDS, values, strict=True)) for values in itertools.product(*FIELDS.values())]
+SOME_CHOICES = CHOICES[
+    ::7
+]  # 7 shares no factor with the 2s and the 4 above: every value of every field occurs
 
 
 def make(seed=0, **choices):
@@ -91,7 +96,14 @@ def test_the_gpt2_preset_equals_hugging_face_with_the_same_weights():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     config = transformers.GPT2Config(
-        vocab_size=50, n_positions=24, n_layer=2, n_head=4, n_embd=32, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+        vocab_size=50,
+        n_positions=24,
+        n_layer=2,
+        n_head=4,
+        n_embd=32,
+        resid_pdrop=0,
+        embd_pdrop=0,
+        attn_pdrop=0,
     )
     theirs = transformers.GPT2LMHeadModel(config).eval()
     copy_into_hugging_face(model, theirs)
@@ -123,17 +135,16 @@ def test_attention_maps_are_causal_and_explain_the_output(choices):
     torch.testing.assert_close(attention.out(mixed.transpose(1, 2).reshape(2, 24, 32)), attention(x))
 
 
-def test_equal_key_and_value_heads_make_grouped_queries_ordinary():
+def test_grouped_queries_are_ordinary_heads_that_share_keys_and_values():
     grouped, ordinary = make(n_kv_head=2), make()
-    ordinary.load_state_dict(grouped.state_dict() | {
-        name: value.repeat_interleave(1, dim=0) for name, value in ordinary.state_dict().items() if "qkv" in name
-    })  # fmt: skip
+    weights = grouped.state_dict()
+    for name, value in weights.items():
+        if "qkv" in name:
+            q, k, v = value.view(8, 8, -1).split((4, 2, 2))  # (heads, H, C)
+            shared = torch.cat([q, k.repeat_interleave(2, 0), v.repeat_interleave(2, 0)])
+            weights[name] = shared.reshape(ordinary.state_dict()[name].shape)
+    ordinary.load_state_dict(weights)
     with torch.no_grad():
-        for a, b in zip(grouped.blocks, ordinary.blocks, strict=True):
-            for kind in ("weight", "bias"):
-                q, k, v = getattr(a.attention.qkv, kind).view(8, 8, -1).split((4, 2, 2))  # heads first
-                doubled = torch.cat([q, k.repeat_interleave(2, 0), v.repeat_interleave(2, 0)])
-                getattr(b.attention.qkv, kind).copy_(doubled.reshape(getattr(b.attention.qkv, kind).shape))
         torch.testing.assert_close(grouped(random_ids()), ordinary(random_ids()))
 
 

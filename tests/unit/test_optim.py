@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ def test_the_rate_rises_stays_and_falls(decay):
     factor = rates(decay=decay)
     assert factor[0] == pytest.approx(1 / 11) and factor[9] == pytest.approx(10 / 11)
     assert factor[10:51] == [1.0] * 41
-    assert all(later < earlier for earlier, later in zip(factor[50:], factor[51:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(factor[50:]))
     assert factor[75] == pytest.approx(0.55)  # half-way between 1 and 0.1, for the line and for the cosine
     assert factor[100] == pytest.approx(0.1)
 
@@ -53,7 +55,9 @@ def test_muon_takes_equal_steps_in_all_directions():
     """Its update is the gradient with all singular values made (nearly) equal."""
     weight = torch.nn.Linear(8, 8, bias=False)
     before = weight.weight.detach().clone()
-    (_, muon) = make_optimizers(torch.nn.ModuleDict({"a": weight, "head": torch.nn.Linear(8, 8)}), "muon", 0.1, 0.1, (0.9, 0.95), 0.0)
+    (_, muon) = make_optimizers(
+        torch.nn.ModuleDict({"a": weight, "head": torch.nn.Linear(8, 8)}), "muon", 0.1, 0.1, (0.9, 0.95), 0.0
+    )
     weight.weight.grad = torch.diag(torch.tensor([1.0, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]))
     muon.step()
     steps = torch.linalg.svdvals(before - weight.weight.detach())

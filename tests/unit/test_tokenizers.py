@@ -35,7 +35,9 @@ def test_end_of_text_is_one_token():
     assert BPE.encode("<|endoftext|>") == [BPE.end_of_text] == [0]
 
 
-@pytest.mark.parametrize("tokenizer", [CharTokenizer.train("hello, world\n\"'\\"), BPE], ids=["characters", "bpe"])
+@pytest.mark.parametrize(
+    "tokenizer", [CharTokenizer.train("hello, world\n\"'\\"), BPE], ids=["characters", "bpe"]
+)
 def test_a_saved_tokenizer_is_the_same_when_loaded(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tokenizer.json")
     loaded = type(tokenizer).load(tmp_path / "tokenizer.json")

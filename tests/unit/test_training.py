@@ -6,7 +6,14 @@ import torch
 
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import EncodedCorpus
-from gptlib.training import TrainConfig, draw_batch, evaluate, next_token_loss, train, training_flops_per_token
+from gptlib.training import (
+    TrainConfig,
+    draw_batch,
+    evaluate,
+    next_token_loss,
+    train,
+    training_flops_per_token,
+)
 
 QUICK = TrainConfig(steps=20, batch_size=4, eval_every=10)
 
@@ -37,7 +44,9 @@ def test_a_tiny_model_overfits_one_batch(tiny, optimizer, cpu):
 
 def test_the_same_seed_gives_the_same_curve(tokenizer, data, cpu):
     def run(seed):
-        shape = GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16, dropout=0.2)
+        shape = GPTConfig.modern(
+            tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16, dropout=0.2
+        )
         history = train(GPT(shape), data, dataclasses.replace(QUICK, seed=seed), cpu)
         return losses(history), [record.loss for record in history.validation]
 
@@ -93,7 +102,9 @@ def test_evaluation_predicts_every_token_once(tiny, data):
     ids = data.validation[: 16 * 3 + 1]
     tiny.eval()
     with torch.no_grad():
-        by_hand = [next_token_loss(tiny(ids[None, i : i + 16]), ids[None, i + 1 : i + 17]) for i in (0, 16, 32)]
+        by_hand = [
+            next_token_loss(tiny(ids[None, i : i + 16]), ids[None, i + 1 : i + 17]) for i in (0, 16, 32)
+        ]
     assert evaluate(tiny, ids) == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-5)
     assert evaluate(tiny, ids, batch_size=2) == pytest.approx(evaluate(tiny, ids), rel=1e-5)
 

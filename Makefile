@@ -1,0 +1,68 @@
+# The whole of it: make book (the site), make test (everything), make check (the fast part).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(filter-out notebooks/exercises/%,$(wildcard notebooks/*.ipynb))
+export PYTHONWARNINGS ?= default
+export JUPYTER_PLATFORM_DIRS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; say which one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This Python cannot make virtual environments: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip check
+	@touch $@
+
+setup: $(VENV)/.installed  ## create .venv with everything pinned in requirements.txt
+
+# The scripts that the pages need, from npm by the lock file: the built site asks no other host for anything.
+book/vendor/node_modules/.installed: book/vendor/package.json book/vendor/package-lock.json $(VENV)/.installed
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix book/vendor --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+vendor: book/vendor/node_modules/.installed
+
+book: setup vendor  ## build the site from the committed notebooks into _build/html; a warning fails
+	$(BIN)/jupyter-book build -W -n --keep-going .
+	@echo "The book is built: open _build/html/index.html, or run: make serve"
+
+serve:  ## serve the built site on http://localhost:8000
+	@test -f _build/html/index.html || { echo "There is no site yet: run make book first"; exit 1; }
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+test: lint unit rules nbval site  ## everything: lint, unit tests, notebook rules, every notebook, the site
+
+check: lint rules  ## the fast part, for daily work
+	$(BIN)/python -m pytest -q -m "not slow" tests/unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: setup
+	$(BIN)/python -m pytest -q tests/unit
+
+rules: setup
+	$(BIN)/python -m pytest -q tests/notebooks
+
+nbval: setup  ## run every notebook from top to bottom and compare the checked cells
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -p no:warnings $(NOTEBOOKS)
+
+site: book
+	$(BIN)/python -m pytest -q tests/site
+
+notebooks: setup  ## execute all notebooks in place; NB=01_babygpt picks one
+	TQDM_DISABLE=1 $(BIN)/python notebooks/execute.py $(if $(NB),notebooks/$(NB).ipynb,$(NOTEBOOKS))
+
+clean:  ## remove what was built, keep .venv
+	rm -rf _build book/vendor/node_modules
