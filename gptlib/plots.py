@@ -79,19 +79,17 @@ def label_end(ax: Axes, x: Sequence[float], y: Sequence[float], label: str, colo
 
 
 def baseline(ax: Axes, y: float, label: str) -> None:
-    """Draw the trivial answer as a dashed grey line across the panel, its name above it at the left."""
+    """Draw the trivial answer as a dashed grey line across the panel, its name above it at the right."""
     ax.axhline(y, color=COLORS["baseline"], linestyle="--", linewidth=1.3)
-    ax.annotate(
-        label, (0.01, y), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color=COLORS["baseline"],
-    )  # fmt: skip
+    place = dict(xycoords=("axes fraction", "data"), textcoords="offset points", ha="right")
+    ax.annotate(label, (0.99, y), (0, 3), color=COLORS["baseline"], **place)
 
 
-def heatmap(
-    ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], top: float = 1.0
-) -> None:
-    """Draw a matrix (rows, columns) from 0, white, to `top`, dark, with a label for each row and column."""
-    ax.imshow(np.asarray(values), vmin=0, vmax=top, aspect="equal")
-    ax.set_xticks(range(len(columns)), columns, rotation=90)
-    ax.set_yticks(range(len(rows)), rows)
+def attention(ax: Axes, weights: np.ndarray, tokens: Sequence[str], title: str) -> None:
+    """Draw an attention map (T, T), white for 0 to dark for 1: a row for each token that reads; blanks as dots."""
+    names = [repr(token)[1:-1].replace(" ", "\u00b7") for token in tokens]
+    ax.imshow(np.asarray(weights), vmin=0, vmax=1)
+    ax.set_xticks(range(len(names)), names, rotation=90)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(title=title, xlabel="is read", ylabel="reads")
     ax.grid(False)
