@@ -211,7 +211,8 @@ def _document(node: ast.AST, module: str, names: tuple[str, ...]) -> Iterator[Do
         return
     signature = _signature(node)
     lines = body.replace("\n", "\n    ").replace("\n    \n", "\n\n")
-    text = f'{signature}\n    """{lines}' + ('\n    """' if "\n" in body else '"""')
+    end = '\n    """' if "\n" in body or body.endswith('"') else '"""'
+    text = f'{signature}\n    """{lines}{end}'
     kind = "class" if isinstance(node, ast.ClassDef) else "function"
     yield Document(text, module, kind, ".".join(names), signature, body)
 
@@ -257,6 +258,8 @@ def _download(url: str, path: Path, size: int, sha256: str, timeout: float, time
     try:
         content = _read(url, size, timeout, time_limit)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the server's answer, with an open connection
         raise OSError(f"could not download {path.name}: {error}. {remedy}") from error
     if not _is_intact(content, size, sha256):
         what = "is truncated" if len(content) < size else "was altered on the way"

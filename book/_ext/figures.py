@@ -23,7 +23,9 @@ def describe(app: Sphinx, docname: str, source: list[str]) -> None:
                 continue
             image = output.get("metadata", {}).get("image/png", {})
             if not image.get("alt"):
-                logger.warning("a figure has no alternative text: show it with gptlib.plots.show", location=docname)
+                logger.warning(
+                    "a figure has no alternative text: show it with gptlib.plots.show", location=docname
+                )
                 continue
             options = {"alt": image["alt"], "width": f"{image['width']}px"}
             cell.setdefault("metadata", {}).setdefault("mystnb", {})["image"] = options

@@ -32,7 +32,9 @@ def configure(app: Sphinx, config) -> None:
     if not NODE_MODULES.is_dir():
         raise ConfigError(f"{NODE_MODULES} is missing: build the book with `make book`, which fetches it")
     config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
-    config.nb_ipywidgets_js = {f"vendor/{name}": {} for name in ("require.js", "widget-paths.js", "embed-amd.js")}
+    config.nb_ipywidgets_js = {
+        f"vendor/{name}": {} for name in ("require.js", "widget-paths.js", "embed-amd.js")
+    }
 
 
 def copy(app: Sphinx, error: Exception | None) -> None:
@@ -53,7 +55,9 @@ def drop_thebe(app: Sphinx, pagename, templatename, context, doctree) -> None:
     """Leave out the live-code scripts that the theme adds to every page and that nothing here uses."""
     if "script_files" in context:
         context["script_files"] = [
-            script for script in context["script_files"] if "thebe" not in str(getattr(script, "filename", script))
+            script
+            for script in context["script_files"]
+            if "thebe" not in str(getattr(script, "filename", script))
         ]
 
 

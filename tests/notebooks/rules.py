@@ -9,7 +9,9 @@ from nbformat import NotebookNode
 MAX_CELL, MAX_MEDIAN, MAX_SETUP, LONG_CELL = 25, 8, 6, 12  # lines of code
 WORDS_PER_LINE = 5  # of prose, for each line of code, at least
 MAX_BYTES = 1_500_000
-ABSOLUTE_PATH = re.compile(r"(?<![\w/.:<])/(?:home|root|work|tmp|Users|content|opt|usr|var)/|\b[A-Z]:\\\\?[\w]")
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w/.:<])/(?:home|root|work|tmp|Users|content|opt|usr|var)/|\b[A-Z]:\\\\?[\w]"
+)
 DEBRIS = re.compile(r"\d+%\|| \?it/s|it/s\]|step/s|HBox\(")
 
 

@@ -1,0 +1,255 @@
+import ast
+import hashlib
+import http.server
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from gptlib import corpora
+from gptlib.corpora import Corpus, Document, plain, python_docs, python_source, shakespeare, text_file
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
+PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 50).encode()
+SHA256 = hashlib.sha256(PLAY).hexdigest()
+
+
+@pytest.fixture(scope="module", params=[python_docs, python_source], ids=lambda build: build.__name__)
+def library(request):
+    return request.param()
+
+
+# -- the standard library ---------------------------------------------------------------------------
+
+
+def test_no_validation_text_occurs_in_the_training_text(library):
+    leaked = [
+        d.name for d in library.validation_documents if d.body in library.train or d.text in library.train
+    ]
+    assert not leaked
+
+
+def test_no_module_is_on_both_sides(library):
+    train = {document.module for document in library.train_documents}
+    assert train.isdisjoint(document.module for document in library.validation_documents)
+
+
+def test_about_a_tenth_is_held_out(library):
+    share = len(library.validation) / (len(library.validation) + len(library.train))
+    assert 0.05 < share < 0.2
+
+
+def test_text_is_printable_ascii_and_newline(library):
+    assert set(library.train) | set(library.validation) <= {"\n", *map(chr, range(32, 127))}
+
+
+def test_no_documentation_occurs_twice(library):
+    bodies = [document.body for document in library.train_documents + library.validation_documents]
+    assert len(bodies) == len(set(bodies))
+
+
+def test_labels_say_what_a_document_is():
+    documents = python_docs().train_documents + python_docs().validation_documents
+    kinds = {
+        kind: [d for d in documents if d.kind == kind] for kind in ("function", "class", "module", "topic")
+    }
+    assert len(kinds["function"]) > 4000 and all(map(len, kinds.values()))
+    assert sum(map(len, kinds.values())) == len(documents)
+    for document in kinds["function"]:
+        assert document.text.startswith(document.signature + '\n    """')
+        assert document.name.split(".")[-1] in document.signature
+        ast.parse(document.signature + " pass")
+    assert {"json", "asyncio.tasks"} <= {document.module for document in documents}
+
+
+def test_a_function_document_is_valid_python_that_holds_its_docstring():
+    parsed = 0
+    for document in python_docs().train_documents:
+        if document.kind == "function" and "\\" not in document.body and '"""' not in document.body:
+            (function,) = ast.parse(document.text).body
+            assert ast.get_docstring(function).strip() == document.body.strip()
+            parsed += 1
+    assert parsed > 3000
+
+
+def test_reading_the_docs_imports_nothing():
+    code = (
+        "import sys; from gptlib.corpora import python_docs; before = set(sys.modules); python_docs();"
+        "print({'this', 'antigravity', 'smtplib', 'turtle', 'pydoc_data.topics'} & (set(sys.modules) - before))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+def test_the_same_python_gives_the_same_corpus():
+    again = python_docs.__wrapped__()
+    assert again.fingerprint == python_docs().fingerprint and again is not python_docs()
+
+
+def test_the_fingerprint_changes_with_every_character_and_with_the_split():
+    def fingerprint(train, validation):
+        train, validation = (Document(text, "", "text", "", "", text) for text in (train, validation))
+        return Corpus("x", (train,), (validation,)).fingerprint
+
+    assert len({fingerprint("ab", "cd"), fingerprint("ab", "ce"), fingerprint("abc", "d")}) == 3
+
+
+def test_plain_spells_what_ascii_lacks():
+    fancy = "na\u00efve \u2018single\u2019 \u201cdouble\u201d \u2013 dash \r\na\tb\n\n\n\n\u2603"
+    assert plain(fancy) == "naive 'single' \"double\" - dash\na       b"
+
+
+# -- a reader's own text ----------------------------------------------------------------------------
+
+
+def test_own_text_is_cut_at_a_line_break_and_nothing_is_lost(tmp_path):
+    text = "".join(f"line {i}, h\u00e9\n" for i in range(1000))
+    (tmp_path / "mine.txt").write_text(text, encoding="utf-8")
+    corpus = text_file(tmp_path / "mine.txt")
+    assert corpus.train + corpus.validation == text
+    assert corpus.train.endswith("\n") and 0.09 < len(corpus.validation) / len(text) < 0.11
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (None, "there is no file"),
+        (b"", "take a longer text"),
+        (b"\n \n", "take a longer text"),
+        (b"\xff\xfea", "UTF-8"),
+    ],
+)
+def test_text_that_cannot_be_read_is_refused_with_the_remedy(tmp_path, content, remedy):
+    if content is not None:
+        (tmp_path / "mine.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=remedy):
+        text_file(tmp_path / "mine.txt")
+
+
+def test_an_empty_corpus_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        Corpus("nothing", (), ())
+
+
+# -- tiny Shakespeare, from a server of our own -----------------------------------------------------
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves PLAY well, or in one of the ways in which a download goes wrong."""
+
+    released = threading.Event()  # ends the servers that never answer
+
+    def do_GET(self):
+        kind = self.path.strip("/")
+        self.server.asked.append(kind)
+        if kind == "never":
+            self.released.wait(30)
+            return
+        content = {
+            "real": lambda: REAL.read_bytes(),
+            "short": lambda: PLAY[:100],
+            "altered": lambda: PLAY.replace(b"F", b"f", 1),
+            "longer": lambda: PLAY + b"!",
+        }.get(kind, lambda: PLAY)()
+        self.send_response(404 if kind == "missing" else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if kind == "truncated":  # the connection dies half-way
+            content = content[: len(content) // 2]
+        if kind == "drip":  # alive, but it would take for ever
+            for byte in content:
+                if self.released.wait(0.02):
+                    return
+                self.wfile.write(bytes([byte]))
+            return
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTLIB_CACHE", str(tmp_path / "cache"))
+    Handler.released.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        Handler.released.set()
+        server.shutdown()
+        thread.join()
+
+
+def fetch(server, kind, **how):
+    expected = {"size": len(PLAY), "sha256": SHA256, "timeout": 0.5, "time_limit": 0.5} | how
+    return shakespeare(f"http://127.0.0.1:{server.server_port}/{kind}", **expected)
+
+
+def cached():
+    folder = corpora.cache_folder()
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_a_good_download_is_split_at_nine_tenths_and_cached(server):
+    corpus = fetch(server, "good")
+    assert corpus.train + corpus.validation == PLAY.decode()
+    assert len(corpus.train) == int(0.9 * len(PLAY))
+    assert fetch(server, "good").fingerprint == corpus.fingerprint
+    assert server.asked == ["good"] and cached() == ["tinyshakespeare.txt"]
+
+
+@pytest.mark.skipif(
+    not REAL.exists(), reason="needs ../shared/data/tinyshakespeare.txt beside the repository"
+)
+def test_the_real_text_has_the_size_and_hash_we_ask_for(server):
+    corpus = shakespeare(f"http://127.0.0.1:{server.server_port}/real")
+    assert (len(corpus.train), len(corpus.validation)) == (1_003_854, 111_540)  # nanoGPT's split
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("short", "is truncated"),
+        ("truncated", "is truncated|IncompleteRead|bytes missing"),
+        ("altered", "was altered"),
+        ("longer", "was altered"),
+        ("missing", "404"),
+        ("never", "timed out"),
+        ("drip", "longer than|timed out"),
+    ],
+)
+def test_a_bad_download_says_what_to_do_and_leaves_nothing(server, kind, message):
+    with pytest.raises(OSError, match=message) as raised:
+        fetch(server, kind)
+    assert "python_docs()" in str(raised.value) and "save it as" in str(raised.value)
+    assert cached() == []
+
+
+def test_without_a_network_the_error_says_what_to_do(server):
+    closed = server.server_port
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(OSError, match="Try again later"):
+        shakespeare(f"http://127.0.0.1:{closed}/good", timeout=0.5)
+    assert cached() == []
+
+
+def test_an_altered_cache_is_fetched_again(server):
+    fetch(server, "good")
+    (corpora.cache_folder() / "tinyshakespeare.txt").write_bytes(PLAY[:-1])
+    assert fetch(server, "good").train + fetch(server, "good").validation == PLAY.decode()
+    assert server.asked == ["good", "good"]
+
+
+def test_a_write_that_fails_leaves_no_partial_file(server, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(corpora.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch(server, "good")
+    assert cached() == []
