@@ -86,7 +86,7 @@ def baseline(ax: Axes, y: float, label: str) -> None:
 
 
 def attention(ax: Axes, weights: np.ndarray, tokens: Sequence[str], title: str) -> None:
-    """Draw an attention map (T, T), white for 0 to dark for 1: a row for each token that reads; blanks as dots."""
+    """Draw attention weights (T, T), white for 0, dark for 1: a row for each reader; blanks as dots."""
     names = [repr(token)[1:-1].replace(" ", "\u00b7") for token in tokens]
     ax.imshow(np.asarray(weights), vmin=0, vmax=1)
     ax.set_xticks(range(len(names)), names, rotation=90)

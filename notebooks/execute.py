@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import base64
 import os
 import platform
 import sys
@@ -16,10 +17,11 @@ from nbclient.exceptions import CellExecutionError
 from gptlib.budget import Budget
 
 CELL_LIMIT = 1800  # seconds
+STATIC = Path(__file__).parents[1] / "book" / "_static"
 
 
 def execute(path: Path) -> float:
-    """Run one notebook in its own folder and write its outputs back; return the minutes it took.
+    """Run one notebook in its own folder and write its outputs and pictures; return the minutes it took.
 
     The file is replaced only when every cell has run. Raises CellExecutionError where one fails.
     """
@@ -42,7 +44,20 @@ def execute(path: Path) -> float:
     temporary = path.with_suffix(".partial")
     nbformat.write(notebook, temporary)
     os.replace(temporary, path)
+    for name, image in pictures(notebook).items():
+        (STATIC / f"{name}.png").write_bytes(image)
     return minutes
+
+
+def pictures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
+    """Return the figures that other pages show: of each cell with metadata gptlib.picture, by that name."""
+    return {
+        cell.metadata["gptlib"]["picture"]: base64.b64decode(output.data["image/png"])
+        for cell in notebook.cells
+        if "picture" in cell.metadata.get("gptlib", {})
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    }
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ class ClaimsLedger(SphinxDirective):
     """One table a notebook, a row a claim; its text links to the cell that measures it."""
 
     def run(self) -> list[nodes.Node]:
-        """Read the notebooks of the table of contents; refuse a claim named twice or one that does not hold."""
+        """Read the notebooks in the table of contents; warn of a claim made twice or that does not hold."""
         seen, tables = set(), []
         for docname in sorted(self.env.found_docs):
             path = Path(self.env.doc2path(docname))

@@ -34,7 +34,7 @@ def executed_in_order(notebook: NotebookNode) -> Iterator[str]:
     """Cells were run once, from top to bottom, in a fresh kernel."""
     for expected, cell in enumerate(code_cells(notebook), start=1):
         if cell.execution_count != expected:
-            yield f"{named(cell)} was run as number {cell.execution_count}, not {expected}: run `make notebooks`"
+            yield f"{named(cell)} was run as {cell.execution_count}, not {expected}: run `make notebooks`"
             return
 
 
