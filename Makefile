@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(filter-out notebooks/exercises/%,$(wildcard notebooks/*.ipynb))
-export PYTHONWARNINGS ?= default
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help

@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 # Okabe and Ito's colour-blind safe palette; a name means the same thing through the whole book.
 COLORS = {
@@ -75,7 +76,10 @@ def band(ax: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], label: s
 
 def label_end(ax: Axes, x: Sequence[float], y: Sequence[float], label: str, color: str) -> None:
     """Write a line's name beside its last point: no legend to look up."""
-    ax.annotate(label, (x[-1], y[-1]), (6, 0), textcoords="offset points", va="center", color=color)
+    place = dict(
+        textcoords="offset points", va="center", path_effects=[withStroke(linewidth=3, foreground="w")]
+    )
+    ax.annotate(label, (x[-1], y[-1]), (7, 0), color=color, **place)
 
 
 def baseline(ax: Axes, y: float, label: str) -> None:
@@ -89,7 +93,7 @@ def attention(ax: Axes, weights: np.ndarray, tokens: Sequence[str], title: str) 
     """Draw attention weights (T, T), white for 0, dark for 1: a row for each reader; blanks as dots."""
     names = [repr(token)[1:-1].replace(" ", "\u00b7") for token in tokens]
     ax.imshow(np.asarray(weights), vmin=0, vmax=1)
-    ax.set_xticks(range(len(names)), names, rotation=90)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=8.5)
+    ax.set_yticks(range(len(names)), names, fontsize=8.5)
     ax.set(title=title, xlabel="is read", ylabel="reads")
     ax.grid(False)

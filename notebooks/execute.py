@@ -1,4 +1,4 @@
-"""Execute notebooks in place, from top to bottom, at this machine's budget: `make notebooks`."""
+"""Execute notebooks in place, at this machine's budget: `make notebooks`."""
 
 import argparse
 import asyncio
@@ -21,16 +21,20 @@ STATIC = Path(__file__).parents[1] / "book" / "_static"
 
 
 def execute(path: Path) -> float:
-    """Run one notebook in its own folder and write its outputs and pictures; return the minutes it took.
+    """Run a notebook in its own folder, store its outputs; return the minutes.
 
-    The file is replaced only when every cell has run. Raises CellExecutionError where one fails.
+    The file is replaced, and its pictures for other pages are, only when every
+    cell has run. Raises CellExecutionError where one fails.
     """
     notebook = nbformat.read(path, as_version=4)
     began = time.perf_counter()
     client = NotebookClient(
-        notebook, timeout=CELL_LIMIT, kernel_name="python3", record_timing=False,
+        notebook,
+        timeout=CELL_LIMIT,
+        kernel_name="python3",
+        record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
-    )  # fmt: skip
+    )
     client.execute()
     minutes = (time.perf_counter() - began) / 60
     budget = Budget.detect()
@@ -50,9 +54,11 @@ def execute(path: Path) -> float:
 
 
 def pictures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
-    """Return the figures that other pages show: of each cell with metadata gptlib.picture, by that name."""
+    """Return the figures for other pages, by name: metadata gptlib.picture."""
     return {
-        cell.metadata["gptlib"]["picture"]: base64.b64decode(output.data["image/png"])
+        cell.metadata["gptlib"]["picture"]: base64.b64decode(
+            output.data["image/png"]
+        )
         for cell in notebook.cells
         if "picture" in cell.metadata.get("gptlib", {})
         for output in cell.outputs
@@ -61,13 +67,13 @@ def pictures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Execute the notebooks named on the command line, and print how long each took."""
+    """Execute the notebooks named, and print how long each took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path)
     rows = []
     for path in parser.parse_args().notebooks:
         if not path.is_file():
-            sys.exit(f"there is no notebook {path}: NB names one without its ending, as in NB=01_babygpt")
+            sys.exit(f"there is no notebook {path}: NB=01_babygpt names one")
         print(f"executing {path} ...", flush=True)
         try:
             rows.append((path.stem, f"{execute(path):.1f}"))

@@ -14,11 +14,12 @@ COLUMNS = ("Claim", "Source says", "Measured", "Bound", "Seeds", "Run", "Device"
 logger = logging.getLogger(__name__)
 
 
-def read_claims(notebook: Path) -> list[dict]:
-    """Return the claims of a notebook in the order of its cells."""
+def read_claims(notebook: Path) -> tuple[str, list[dict]]:
+    """Return the title of a notebook, and its claims in the order of its cells."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     outputs = (output for cell in cells for output in cell.get("outputs", []))
-    return [output["data"][MIMETYPE] for output in outputs if MIMETYPE in output.get("data", {})]
+    claims = [output["data"][MIMETYPE] for output in outputs if MIMETYPE in output.get("data", {})]
+    return "".join(cells[0]["source"]).split("\n")[0].lstrip("# "), claims
 
 
 def bound_in_words(bound: dict) -> str:
@@ -48,7 +49,7 @@ class ClaimsLedger(SphinxDirective):
             if path.suffix != ".ipynb":
                 continue
             self.env.note_dependency(str(path))
-            claims = read_claims(path)
+            title, claims = read_claims(path)
             for claim in claims:
                 if claim["id"] in seen:
                     logger.warning("the claim %r is made twice", claim["id"], location=docname)
@@ -56,10 +57,10 @@ class ClaimsLedger(SphinxDirective):
                     logger.warning("the claim %r does not hold", claim["id"], location=docname)
                 seen.add(claim["id"])
             if claims:
-                tables.append(self.table(docname, claims))
+                tables.append(self.table(docname, title, claims))
         return tables
 
-    def table(self, docname: str, claims: list[dict]) -> nodes.Node:
+    def table(self, docname: str, title: str, claims: list[dict]) -> nodes.Node:
         """Return the table of one notebook."""
         group = nodes.tgroup(cols=len(COLUMNS))
         group += [nodes.colspec(colwidth=1) for _ in COLUMNS]
@@ -67,8 +68,7 @@ class ClaimsLedger(SphinxDirective):
         head += self.row(COLUMNS)
         body += [self.row(self.entries(docname, claim)) for claim in claims]
         group += [head, body]
-        table = nodes.table("", nodes.title(text=docname), group, classes=["claims-ledger"])
-        return table
+        return nodes.table("", nodes.title(text=title), group, classes=["claims-ledger"])
 
     def row(self, entries) -> nodes.row:
         """Return a table row of texts or inline nodes."""

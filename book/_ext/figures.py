@@ -27,7 +27,9 @@ def describe(app: Sphinx, docname: str, source: list[str]) -> None:
                     "a figure has no alternative text: show it with gptlib.plots.show", location=docname
                 )
                 continue
-            options = {"alt": image["alt"], "width": f"{image['width']}px"}
+            options = {"alt": image["alt"]}
+            if "width" in image:
+                options["width"] = f"{image['width']}px"
             cell.setdefault("metadata", {}).setdefault("mystnb", {})["image"] = options
     source[0] = json.dumps(notebook)
 

@@ -11,19 +11,23 @@ from sphinx.application import Sphinx
 from sphinx.errors import ConfigError
 
 NODE_MODULES = Path(__file__).parents[1] / "vendor" / "node_modules"
+WIDGETS = NODE_MODULES / "@jupyter-widgets" / "html-manager" / "dist"
 COPIED = {
     "mathjax/es5/tex-mml-chtml.js": "mathjax/tex-mml-chtml.js",
     "mathjax/es5/output/chtml/fonts/woff-v2": "mathjax/output/chtml/fonts/woff-v2",
     "requirejs/require.js": "require.js",
     "@jupyter-widgets/html-manager/dist/embed-amd.js": "embed-amd.js",
 }
-# require.js must find the widget manager here. ipywidgets' controls still call MathJax by its old name.
+# require.js must find the widget manager here. ipywidgets' controls still call MathJax by the name of
+# its second version, which the third drops while it loads, that is before this event.
 WIDGET_PATHS = """\
 const here = new URL(".", document.currentScript.src).href;
 requirejs.config({ paths: { "@jupyter-widgets/html-manager/dist": here.replace(/\\/$/, "") } });
-window.MathJax = window.MathJax || {};
-MathJax.Hub = { Queue: (call) => MathJax.typesetPromise && MathJax.typesetPromise([call[call.length - 1]]),
-                Config: () => {}, Configured: () => {} };
+document.addEventListener("DOMContentLoaded", () => {
+  if (!window.MathJax) return;
+  const Queue = ([, , element]) => MathJax.typesetPromise([element]);
+  MathJax.Hub = { Queue, Config() {}, Configured() {} };
+});
 """
 
 
@@ -48,6 +52,8 @@ def copy(app: Sphinx, error: Exception | None) -> None:
             shutil.copytree(NODE_MODULES / source, vendor / target, dirs_exist_ok=True)
         else:
             shutil.copyfile(NODE_MODULES / source, vendor / target)
+    for font in WIDGETS.glob("*.woff2"):  # the icons on the widgets' buttons
+        shutil.copyfile(font, vendor / font.name)
     (vendor / "widget-paths.js").write_text(WIDGET_PATHS, encoding="utf-8")
 
 
@@ -57,7 +63,7 @@ def drop_thebe(app: Sphinx, pagename, templatename, context, doctree) -> None:
         context["script_files"] = [
             script
             for script in context["script_files"]
-            if "thebe" not in str(getattr(script, "filename", script))
+            if "thebe" not in f"{script.filename} {script.attributes.get('body')}"
         ]
 
 

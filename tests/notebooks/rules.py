@@ -64,7 +64,7 @@ def no_progress_bar(notebook: NotebookNode) -> Iterator[str]:
 def checked_cells_have_output(notebook: NotebookNode) -> Iterator[str]:
     """nbval passes a checked cell that has nothing to compare: there must be something."""
     for cell in code_cells(notebook):
-        if "NBVAL_CHECK_OUTPUT" in cell.source and not cell.outputs:
+        if _is_checked(cell) and not cell.outputs:
             yield f"{named(cell)} is to be checked but has no output"
 
 
@@ -138,6 +138,10 @@ def without_images(output: NotebookNode) -> dict:
     """Return an output without its binary data, in which any letters may occur."""
     kept = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/")}
     return {**output, "data": kept}
+
+
+def _is_checked(cell: NotebookNode) -> bool:
+    return "NBVAL_CHECK_OUTPUT" in cell.source or "nbval-check-output" in cell.metadata.get("tags", [])
 
 
 def _is_claim(output: NotebookNode) -> bool:

@@ -59,6 +59,8 @@ def spoil(rule):
             variant(output("display_data", data={"text/plain": "training:   0%|  | 0/3 [00:00<?, ?step/s]"}))
         case "checked_cells_have_output":
             variant(lambda cells: cells[3].update(source="# NBVAL_CHECK_OUTPUT\n1", outputs=[]))
+            tagged = new_code_cell("1", metadata={"tags": ["nbval-check-output"]})
+            variant(lambda cells: cells.append(tagged))
         case "cells_are_short":
             variant(lambda cells: cells[3].update(source="x = 1\n" * 26))
             long = new_code_cell("x = 1\n" * 13)

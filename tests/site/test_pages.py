@@ -18,7 +18,6 @@ FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "lin
 NOT_FETCHED = {"canonical", "index", "search", "next", "prev", "author", "copyright"}  # <link rel=...>
 
 
-
 @pytest.fixture(autouse=True, scope="module")
 def site():
     assert SITE.is_dir(), "there is no site to test: run `make book` first"
@@ -58,7 +57,8 @@ def page(path):
 def toc():
     """The documents in _toc.yml, as paths without an ending."""
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    chapters = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    return [contents["root"], *chapters]
 
 
 @pytest.fixture(params=toc())
