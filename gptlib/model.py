@@ -20,21 +20,15 @@ class GPTConfig:
     n_layer: int = 4
     n_head: int = 4
     n_embd: int = 128  # C, channels
-    n_kv_head: int | None = (
-        None  # heads for keys and values; fewer than n_head: grouped queries (Ainslie 2023)
-    )
+    n_kv_head: int | None = None  # heads of keys and values; None: n_head; fewer: grouped (Ainslie 2023)
     n_hidden: int | None = None  # channels inside the MLP; None: 4 C, or 8/3 C for swiglu (same parameters)
-    positions: str = (
-        "learned"  # "learned", a vector per position, or "rope", rotated queries and keys (Su 2021)
-    )
+    positions: str = "learned"  # a vector per position; or "rope", rotated queries and keys (Su 2021)
     norm: str = "layernorm"  # or "rmsnorm" (Zhang and Sennrich 2019)
     qk_norm: bool = False  # normalise queries and keys, which bounds the attention logits (Henry 2020)
     activation: str = "gelu"  # "gelu", "relu", "relu2" (So 2021) or "swiglu" (Shazeer 2020)
     bias: bool = True  # in linear layers and LayerNorm
     tie_embeddings: bool = True  # one matrix reads tokens in and scores them out (Press and Wolf 2017)
-    zero_init: bool = (
-        False  # projections into the residual stream start at 0: every block starts as the identity
-    )
+    zero_init: bool = False  # projections into the residual stream start at 0: blocks start as identity
     dropout: float = 0.0  # probability, in [0, 1)
     rope_base: float = 10_000.0  # the slowest rotation has a wavelength of about 2 pi rope_base tokens
     norm_eps: float = 1e-5

@@ -6,7 +6,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gptlib.model import GPT, GPTConfig, rotate, rotation_table
+from gptlib.model import GPT, MLP, GPTConfig, rotate, rotation_table
 
 SIZES = dict(context_length=24, n_layer=2, n_head=4, n_embd=32)
 FIELDS = {
@@ -19,9 +19,7 @@ FIELDS = {
     "n_kv_head": (None, 2),
 }
 CHOICES = [dict(zip(FIELDS, values, strict=True)) for values in itertools.product(*FIELDS.values())]
-SOME_CHOICES = CHOICES[
-    ::7
-]  # 7 shares no factor with the 2s and the 4 above: every value of every field occurs
+SOME_CHOICES = CHOICES[::7]  # 7 shares no factor with the 2s and the 4: every value of every field occurs
 
 
 def make(seed=0, **choices):
@@ -185,3 +183,30 @@ def test_a_config_that_cannot_work_is_refused_with_the_remedy(choices, remedy):
 def test_more_tokens_than_the_context_are_refused():
     with pytest.raises(ValueError, match="context of 24"):
         make()(random_ids(T=25))
+
+
+@pytest.mark.parametrize(
+    ("activation", "bend"),
+    [
+        ("relu", lambda h: h.clamp(min=0)),
+        ("relu2", lambda h: h.clamp(min=0) ** 2),
+        ("gelu", lambda h: h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3))) / 2),
+    ],
+)
+def test_the_mlp_bends_as_its_name_says(activation, bend):
+    mlp = MLP(GPTConfig.gpt2(10, n_embd=8, n_head=2, activation=activation))
+    x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mlp(x), mlp.out(bend(mlp.up(x))))
+
+
+def test_the_swiglu_mlp_gates_one_half_with_the_other():
+    mlp = MLP(GPTConfig.gpt2(10, n_embd=6, n_head=2, activation="swiglu"))
+    x = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
+    gate, h = mlp.up(x)[..., :16], mlp.up(x)[..., 16:]  # 16 = 8/3 of 6
+    torch.testing.assert_close(mlp(x), mlp.out(gate * gate.sigmoid() * h))
+
+
+def test_blocks_of_the_modern_preset_start_by_doing_nothing():
+    model = GPT(GPTConfig.modern(10, context_length=8, n_layer=2, n_head=2, n_embd=8))
+    x = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert all(torch.equal(block(x), x) for block in model.blocks)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate, next_token_probabilities
 
 P = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
@@ -108,3 +109,13 @@ def test_bad_input_is_refused_with_the_remedy(tiny, tokenizer, prompt, how, reme
 def test_text_without_a_tokenizer_is_refused(tiny):
     with pytest.raises(ValueError, match="tokenizer"):
         generate(tiny, "the")
+
+
+def test_past_its_end_the_context_slides():
+    model = GPT(GPTConfig.gpt2(20, context_length=16, n_layer=2, n_head=2, n_embd=16)).eval()
+    for parameter in model.parameters():
+        parameter.data *= 10  # so that what is far back matters
+    written = generate(model, [1, 2, 3], max_tokens=40, temperature=0)
+    for end in range(3, len(written)):
+        window = torch.tensor([written[max(end - 16, 0) : end]])
+        assert written[end] == model(window)[0, -1].argmax()

@@ -144,3 +144,44 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, data, 
         tiny.head.weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="nan at step 1: lower the learning rate"):
         train(tiny, data, QUICK, cpu)
+
+
+def test_the_seed_draws_the_batches(tokenizer, data, cpu):
+    def run(seed):
+        model = GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16))
+        return losses(train(model, data, dataclasses.replace(QUICK, seed=seed), cpu))
+
+    assert run(1) != run(2)
+
+
+def test_the_first_step_moves_by_the_rate_of_the_schedule(tokenizer, data, cpu):
+    def moved(warmup):
+        model = GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16))
+        before = model.head.weight.clone()
+        config = TrainConfig(steps=1, batch_size=4, lr=0.01, warmup=warmup, decay="constant")
+        train(model, data, config, cpu)
+        return (model.head.weight - before).abs().max().item()
+
+    assert moved(warmup=0) == pytest.approx(0.01, rel=0.01)  # Adam's first step is the sign of the gradient
+    assert moved(warmup=9) == pytest.approx(0.001, rel=0.01)
+
+
+def test_the_gradient_is_clipped_to_its_largest_norm(tiny, data, cpu, monkeypatch):
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def spy(self, *args, **kwargs):
+        norms.append(torch.cat([p.grad.flatten() for p in tiny.parameters()]).norm().item())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    train(tiny, data, TrainConfig(steps=3, batch_size=4, grad_clip=0.01), cpu)
+    assert norms == pytest.approx([0.01] * 3, rel=1e-3)
+
+
+def test_evaluation_is_without_dropout_and_leaves_the_model_as_it_was(tokenizer, data):
+    model = GPT(GPTConfig.gpt2(tokenizer.vocab_size, context_length=16, n_layer=1, n_embd=16, dropout=0.5))
+    assert evaluate(model.train(), data.validation) == evaluate(model.eval(), data.validation)
+    for training in (True, False):
+        evaluate(model.train(training), data.validation)
+        assert model.training == training
