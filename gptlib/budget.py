@@ -67,16 +67,21 @@ def _best_device() -> torch.device:
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:
-    """float32 on CPU and Apple; on CUDA bfloat16 from Ampere on, float16 before (a T4 has no bfloat16)."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    """bfloat16 where the hardware multiplies in it, float16 on older GPUs such as a T4, float32 elsewhere."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    fast = device.type == "cpu" and "amx_bf16" in _cpu_line("flags")
+    return torch.bfloat16 if fast else torch.float32
 
 
 def _cpu_name() -> str:
+    return _cpu_line("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_line(name: str) -> str:
+    """Return what Linux tells of the processor under a name; nothing elsewhere."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        if line.startswith(name):
+            return line.split(":", 1)[1].strip()
+    return ""

@@ -122,21 +122,23 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def rotation_table(T: int, H: int, base: float) -> Tensor:
-    """Return the cosine and sine of every position's angles: (2, T, H/2)."""
+    """Return the cosine and the signed sine of every position's angle for every channel: (2, T, H)."""
     frequency = base ** -(torch.arange(0, H, 2) / H)  # (H/2,)
     angle = torch.arange(T)[:, None] * frequency  # (T, H/2)
-    return torch.stack([angle.cos(), angle.sin()])  # (2, T, H/2)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])  # (2, T, H)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn each pair of channels by an angle proportional to the position: (B, nh, T, H) -> (B, nh, T, H).
 
-    After it, the product of a query at i and a key at j depends on i - j alone
-    (Su et al. 2021, equation 34; channel h is paired with h + H/2).
+    `table` (2, T, H) holds the cosines and sines of these positions. After it, the product of a
+    query at i and a key at j depends on i - j alone (Su et al. 2021, equation 34; channel h is
+    paired with h + H/2).
     """
-    cos, sin = table[:, : x.shape[-2]].to(x.dtype)  # each (T, H/2)
-    first, second = x.chunk(2, dim=-1)  # (B, nh, T, H/2)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)  # (B, nh, T, H)
+    cos, sin = table.to(x.dtype)  # each (T, H)
+    partner = x.roll(x.shape[-1] // 2, -1)  # (B, nh, T, H): h + H/2 in the place of h, and the reverse
+    return x * cos + partner * sin
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
@@ -144,6 +146,25 @@ def make_norm(config: GPTConfig) -> nn.Module:
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
     return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+
+class KVCache:
+    """The keys and values of the tokens that a model has read, so that it need not read them again.
+
+    Give it to `model(ids, cache)` together with the tokens that follow those it holds.
+    """
+
+    def __init__(self, config: GPTConfig, batch_size: int, device: torch.device | str = "cpu"):
+        shape = (config.n_layer, 2, batch_size, config.kv_heads, config.context_length, config.head_size)
+        self.kept = torch.zeros(shape, device=device)  # (n_layer, 2, B, n_kv_head, context, H)
+        self.length = 0  # tokens held; the model moves it on
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep what T new tokens offer; return all that is kept: each (B, n_kv_head, length + T, H)."""
+        end = self.length + k.shape[2]
+        self.kept[layer, 0, :, :, self.length : end] = k
+        self.kept[layer, 1, :, :, self.length : end] = v
+        return self.kept[layer, 0, :, :, :end], self.kept[layer, 1, :, :, :end]
 
 
 class CausalSelfAttention(nn.Module):
@@ -159,25 +180,38 @@ class CausalSelfAttention(nn.Module):
             table = rotation_table(config.context_length, config.head_size, config.rope_base)
             self.register_buffer("rotation", table, persistent=False)
 
-    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Ask, offer and answer: (B, T, C) -> queries (B, nh, T, H), keys and values (B, n_kv_head, T, H)."""
+    def queries_keys_values(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Ask, offer and answer, from position `start` on.
+
+        (B, T, C) -> queries (B, nh, T, H), keys and values (B, n_kv_head, T, H).
+        """
         B, T, _ = x.shape
         qkv = self.qkv(x).view(B, T, sum(self.heads), -1).transpose(1, 2)  # (B, nh + 2 n_kv_head, T, H)
-        q, k, v = qkv.split(self.heads, dim=1)
+        qk, v = qkv.split([sum(self.heads[:2]), self.heads[2]], dim=1)
         if self.config.qk_norm:
-            q, k = (F.rms_norm(z, (z.shape[-1],), eps=self.config.norm_eps) for z in (q, k))
+            qk = F.rms_norm(qk, (qk.shape[-1],), eps=self.config.norm_eps)
         if self.config.positions == "rope":
-            q, k = rotate(q, self.rotation), rotate(k, self.rotation)
+            qk = rotate(qk, self.rotation[:, start : start + T])
+        q, k = qk.split(self.heads[:2], dim=1)
         return q, k, v
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Let every position read itself and its past: (B, T, C) -> (B, T, C)."""
+    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        """Let every position read itself and its past, that in the cache included: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
-        q, k, v = self.queries_keys_values(x)
-        dropout = self.config.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=self.config.kv_heads < self.config.n_head
-        )  # (B, nh, T, H)
+        start = cache.length if cache else 0
+        q, k, v = self.queries_keys_values(x, start)
+        how = dict(dropout_p=self.config.dropout if self.training else 0.0)
+        how |= dict(enable_gqa=self.config.kv_heads < self.config.n_head, is_causal=start == 0)
+        if cache:
+            k, v = cache.extend(layer, k, v)  # each (B, n_kv_head, start + T, H)
+            if start and T > 1:
+                how["attn_mask"] = torch.ones(T, start + T, dtype=torch.bool, device=x.device).tril(start)
+        if x.device.type == "cpu":  # where bfloat16 would make this kernel several times slower
+            with torch.autocast("cpu", enabled=False):
+                q, k, v = q.float(), k.float(), v.float()
+                mixed = F.scaled_dot_product_attention(q, k, v, **how)  # (B, nh, T, H)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, **how)  # (B, nh, T, H)
         return self.out(mixed.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -208,7 +242,8 @@ class MLP(nn.Module):
         elif self.activation == "gelu":
             h = F.gelu(h, approximate="tanh")  # as in GPT-2 (Hendrycks and Gimpel 2016)
         else:
-            h = F.relu(h) ** (2 if self.activation == "relu2" else 1)
+            h = F.relu(h)
+            h = h.square() if self.activation == "relu2" else h
         return self.out(h)  # (B, T, C)
 
 
@@ -221,9 +256,9 @@ class Block(nn.Module):
         self.norm2, self.mlp = make_norm(config), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        x = x + self.dropout(self.attention(self.norm1(x)))
+        x = x + self.dropout(self.attention(self.norm1(x), cache, layer))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -266,27 +301,34 @@ class GPT(nn.Module):
         """The number of trained numbers, counted; `config.n_params` is the same on paper."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Look the tokens and their positions up: (B, T) -> (B, T, C)."""
-        T = ids.shape[1]
-        if self.config.context_length < T:
+    def embed(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Look the tokens and their positions up, from position `start` on: (B, T) -> (B, T, C)."""
+        end = start + ids.shape[1]
+        if self.config.context_length < end:
             raise ValueError(
-                f"{T} tokens do not fit into a context of {self.config.context_length}: give fewer"
+                f"{end} tokens do not fit into a context of {self.config.context_length}: give fewer"
             )
         x = self.tokens(ids)  # (B, T, C)
         if self.config.positions == "learned":
-            x = x + self.positions.weight[:T]  # (B, T, C)
+            x = x + self.positions.weight[start:end]  # (B, T, C)
         return self.dropout(x)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def states(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Return what the head reads: (B, T) -> (B, T, C). The arguments are those of `forward`."""
+        x = self.embed(ids, cache.length if cache else 0)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)  # (B, T, C)
+        if cache:
+            cache.length += ids.shape[1]
+        return self.norm(x)  # (B, T, C)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Score every possible next token at every position: (B, T) int64 -> logits (B, T, V).
 
-        Raises ValueError when T exceeds the context.
+        With a cache, ids are the T tokens after those it holds. Raises ValueError when all of them
+        together exceed the context.
         """
-        x = self.embed(ids)
-        for block in self.blocks:
-            x = block(x)  # (B, T, C)
-        return self.head(self.norm(x))  # (B, T, V)
+        return self.head(self.states(ids, cache))  # (B, T, V)
 
     @torch.no_grad()
     def attention_maps(self, ids: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gptlib.model import GPT
+from gptlib.model import GPT, KVCache
 from gptlib.tokenizers import Tokenizer
 
 
@@ -34,10 +34,13 @@ def next_token_probabilities(
     return probabilities
 
 
+Prompt = str | list[int]
+
+
 @torch.no_grad()
 def generate(
     model: nn.Module,
-    prompt: str | list[int] | Tensor,
+    prompt: Prompt | list[Prompt] | Tensor,
     tokenizer: Tokenizer | None = None,
     *,
     max_tokens: int = 100,
@@ -46,41 +49,80 @@ def generate(
     top_p: float | None = None,
     seed: int = 0,
     stop: int | None = None,
-) -> str | list[int] | Tensor:
+    use_cache: bool = True,
+) -> Prompt | list[Prompt] | Tensor:
     """Continue a prompt; return the prompt and what follows it, in the form the prompt was given in.
 
-    `prompt` is a text (with its tokenizer), a list of ids, or a tensor of ids (B, T), whose rows are
-    continued side by side: (B, T + new). At most `max_tokens` are written, fewer when `stop`, a
-    token id, is drawn; a row that has stopped repeats it until all have. The model sees the last
-    `context_length` tokens. The other arguments are those of `next_token_probabilities`.
-    Raises ValueError when the prompt is empty, longer than the context, or holds an unknown character or id.
+    `prompt` is a text (with its tokenizer), a list of ids, a list of either, whose lengths may differ,
+    or a tensor of ids (B, T); several are continued side by side. At most `max_tokens` are written to
+    each, fewer when `stop`, a token id, is drawn: lists end with it, the rows of a tensor (B, T + new)
+    repeat it. The model sees the last `context_length` tokens. `use_cache` keeps the keys and values of
+    a GPT's past: faster, the same output. The other arguments are those of `next_token_probabilities`.
+    Raises ValueError when a prompt is empty, longer than the context, or holds an unknown character or id.
     """
+    several = isinstance(prompt, Tensor) or (bool(prompt) and isinstance(prompt[0], str | list | tuple))
+    several = several and not isinstance(prompt, str)
+    prompts = [_ids(each, tokenizer) for each in (prompt if several else [prompt])]
+    _check_prompts(prompts, model, max_tokens)
+    was_training = model.training
+    model.eval()
+    how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
+    rows = _continue(model, prompts, max_tokens, how, seed, stop, use_cache)
+    model.train(was_training)
+    if isinstance(prompt, Tensor):
+        longest = max(map(len, rows))
+        return torch.tensor([row + [stop] * (longest - len(row)) for row in rows], device=prompt.device)
+    kind = prompt[0] if several else prompt
+    answers = [tokenizer.decode(row) for row in rows] if isinstance(kind, str) else rows
+    return answers if several else answers[0]
+
+
+def _continue(model, prompts, max_tokens, how, seed, stop, use_cache) -> list[list[int]]:
+    """Write to all rows, a position at a time; where the prompt of a row still goes on, its token stays."""
+    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
+    ends = lengths + max_tokens  # (B,)
+    ids = torch.zeros((len(prompts), int(ends.max())), dtype=torch.long)  # (B, T)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[: len(prompt)] = torch.tensor(prompt)
+    cache = KVCache(model.config, len(prompts), device) if use_cache and isinstance(model, GPT) else None
+    for here in range(int(lengths.min()), ids.shape[1]):
+        logits = _last_logits(model, ids[:, :here].to(device), cache)  # (B, V)
+        drawn = _draw(logits, generator, **how)  # (B,)
+        ids[:, here] = torch.where(here < lengths, ids[:, here], drawn)
+        if stop is not None:
+            ends = torch.where((here >= lengths) & (drawn == stop), ends.clamp(max=here + 1), ends)
+        if (here + 1 >= ends).all():
+            break
+    return [row[:end].tolist() for row, end in zip(ids, ends, strict=True)]
+
+
+def _last_logits(model: nn.Module, ids: Tensor, cache: KVCache | None) -> Tensor:
+    """Score what follows ids: (B, T) -> (B, V). A cache is read and extended until the context is full."""
+    T = model.context_length
+    if not isinstance(model, GPT):
+        return model(ids[:, -T:])[:, -1]
+    # Past the context's end every token sits at another position in the window: nothing kept is of use.
+    if cache is None or ids.shape[1] > T:
+        return model.head(model.states(ids[:, -T:])[:, -1])
+    return model.head(model.states(ids[:, cache.length :], cache)[:, -1])
+
+
+def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_k, top_p) -> Tensor:
+    """Draw one token a row, on the CPU, so that a seed means the same on every device: (B, V) -> (B,)."""
+    _check(logits.shape[-1], temperature, top_k, top_p)
+    if temperature == 0:
+        return logits.argmax(-1).cpu()
+    probabilities = next_token_probabilities(logits, temperature, top_k, top_p)
+    return torch.multinomial(probabilities.cpu(), 1, generator=generator)[:, 0]
+
+
+def _ids(prompt: Prompt | Tensor, tokenizer: Tokenizer | None) -> list[int]:
     if isinstance(prompt, str):
         if tokenizer is None:
             raise ValueError("a prompt given as text needs the tokenizer that the model was trained with")
-        prompt_ids = torch.tensor([tokenizer.encode(prompt)], dtype=torch.long)
-    else:
-        prompt_ids = prompt if isinstance(prompt, Tensor) else torch.tensor([prompt], dtype=torch.long)
-    _check_prompt(prompt_ids, model, max_tokens)
-    generator = torch.Generator().manual_seed(seed)
-    ids = prompt_ids.to(next(model.parameters()).device)  # (B, T)
-    stopped = torch.zeros(len(ids), dtype=torch.bool)
-    was_training = model.training
-    model.eval()
-    for _ in range(max_tokens):
-        logits = model(ids[:, -model.context_length :])[:, -1]  # (B, V)
-        probabilities = next_token_probabilities(logits, temperature, top_k, top_p)
-        drawn = torch.multinomial(probabilities.cpu(), 1, generator=generator)  # (B, 1)
-        if stop is not None:
-            drawn[stopped] = stop
-            stopped |= drawn[:, 0] == stop
-        ids = torch.cat([ids, drawn.to(ids.device)], dim=1)  # (B, T + 1)
-        if stopped.all():
-            break
-    model.train(was_training)
-    if isinstance(prompt, str):
-        return tokenizer.decode(ids[0])
-    return ids if isinstance(prompt, Tensor) else ids[0].tolist()
+        return tokenizer.encode(prompt)
+    return prompt.tolist() if isinstance(prompt, Tensor) else list(prompt)
 
 
 def _check(vocab_size: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -92,20 +134,21 @@ def _check(vocab_size: int, temperature: float, top_k: int | None, top_p: float 
         raise ValueError(f"top_p is a probability: above 0, at most 1, not {top_p}; None keeps all")
 
 
-def _check_prompt(ids: Tensor, model: nn.Module, max_tokens: int) -> None:
+def _check_prompts(prompts: list[list[int]], model: nn.Module, max_tokens: int) -> None:
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
-    if ids.ndim != 2 or ids.numel() == 0:
+    if not prompts or not all(isinstance(prompt, list) and prompt for prompt in prompts):
         raise ValueError(
-            "the prompt is empty: the model needs at least one token to go on from, shape (B, T)"
+            "a prompt is empty: the model needs at least one token to go on from; a tensor is (B, T)"
         )
-    if ids.shape[1] > model.context_length:
+    longest, T = max(map(len, prompts)), model.context_length
+    if longest > T:
         raise ValueError(
-            f"the prompt has {ids.shape[1]} tokens, the model's context holds {model.context_length}: "
-            "give its last part only"
+            f"the prompt has {longest} tokens, the model's context holds {T}: give its last part only"
         )
-    if isinstance(model, GPT) and not (ids.min() >= 0 and ids.max() < model.config.vocab_size):
+    low, high = min(map(min, prompts)), max(map(max, prompts))
+    if isinstance(model, GPT) and not (low >= 0 and high < model.config.vocab_size):
         raise ValueError(
-            f"ids run from 0 to {model.config.vocab_size - 1}, the prompt's from {ids.min()} to {ids.max()}: "
+            f"ids run from 0 to {model.config.vocab_size - 1}, the prompt's from {low} to {high}: "
             "encode it with the tokenizer that the model was trained with"
         )

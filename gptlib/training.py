@@ -1,20 +1,30 @@
 """Train a model to predict the next token, and measure how well it does."""
 
+import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gptlib import checkpoints
 from gptlib.budget import Budget
+from gptlib.distributed import mean_over_ranks, process_group, rank, wait_for_all, world_size
+from gptlib.history import History, Record
 from gptlib.optim import make_optimizers, schedule
 from gptlib.progress import progress
 from gptlib.tokenizers import EncodedCorpus
+
+LOG_EVERY = 10  # steps between two waits for a GPU
 
 
 @dataclass(frozen=True)
@@ -22,21 +32,22 @@ class TrainConfig:
     """How a model is trained. Bad values are refused here, before any time is spent."""
 
     steps: int = 1000  # updates of the weights
-    batch_size: int = 16  # B, windows a forward pass
+    batch_size: int = 16  # B, windows a forward pass, of all processes together
     accumulate: int = 1  # forward passes an update; the effective batch is batch_size x accumulate
     optimizer: str = "muon"  # for the hidden matrices, AdamW for the rest; or "adamw" for all
-    lr: float = 0.01  # AdamW's peak rate
-    muon_lr: float = 0.02  # Muon's peak rate
-    betas: tuple[float, float] = (0.9, 0.95)  # AdamW's memory of the gradient and of its square
+    lr: float = 0.02  # AdamW's peak rate beside Muon; alone it wants 0.001 to 0.004
+    muon_lr: float = 0.03  # Muon's peak rate
+    betas: tuple[float, float] = (0.8, 0.95)  # AdamW's memory of the gradient and of its square
     weight_decay: float = 0.0  # pull of the matrices towards 0, times the rate, a step
     warmup: int = 0  # steps over which the rate rises
     decay: str = "linear"  # or "cosine" or "constant"
-    decay_fraction: float = 0.5  # share of the steps, the last ones, over which the rate falls
+    decay_fraction: float = 0.8  # share of the steps, the last ones, over which the rate falls
     final_lr: float = 0.0  # where it falls to, as a share of the peak
     grad_clip: float = 1.0  # largest norm of the gradient; 0 turns clipping off
     eval_every: int = 100  # steps between evaluations; 0: only at the end
     eval_tokens: int = 20_000  # validation tokens read at each evaluation on the way
     seed: int = 0  # of the batches and of dropout
+    compile: bool = False  # torch.compile: takes a minute to start, worth it for long runs on a GPU
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "lr", "muon_lr", "eval_tokens"):
@@ -55,31 +66,6 @@ class TrainConfig:
             raise ValueError(f"decay must be 'linear', 'cosine' or 'constant', not {self.decay!r}")
 
 
-@dataclass(frozen=True)
-class Record:
-    """One loss and what had been spent when it was measured."""
-
-    step: int  # updates done
-    tokens: int  # training tokens read
-    flops: float  # spent in training, in matrix products
-    seconds: float  # spent in training, evaluation left out
-    loss: float  # nats per token: mean over the batch, or over the validation tokens read
-    lr_factor: float  # the learning rate, as a share of its peak
-
-
-@dataclass
-class History:
-    """The losses of a run: `train` at every step, `validation` where it was measured."""
-
-    train: list[Record] = field(default_factory=list)
-    validation: list[Record] = field(default_factory=list)
-
-    @property
-    def final(self) -> Record:
-        """The last validation: over the whole validation text."""
-        return self.validation[-1]
-
-
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean over B and T of -log p(target), in nats: logits (B, T, V), targets (B, T) -> ()."""
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
@@ -95,24 +81,34 @@ def check_length(ids: Tensor, context_length: int) -> None:
 
 
 def draw_batch(
-    ids: Tensor, batch_size: int, context_length: int, generator: torch.Generator
+    ids: Tensor,
+    batch_size: int,
+    context_length: int,
+    generator: torch.Generator,
+    share: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
     """Cut windows at random places: ids (N,) -> inputs (B, T) and targets (B, T), the inputs shifted by one.
 
-    Raises ValueError when ids is not longer than context_length.
+    `share` says which of the B windows this process is to have. Raises ValueError when ids is not
+    longer than context_length.
     """
     check_length(ids, context_length)
-    starts = torch.randint(len(ids) - context_length, (batch_size, 1), generator=generator)  # (B, 1)
-    windows = ids[(starts + torch.arange(context_length + 1)).to(ids.device)]  # (B, T + 1)
+    starts = torch.randint(len(ids) - context_length, (batch_size, 1), generator=generator)[share]  # (B, 1)
+    if ids.is_cuda:  # pinned memory is copied while the GPU works on
+        starts = starts.pin_memory().to(ids.device, non_blocking=True)
+    windows = ids[starts + torch.arange(context_length + 1, device=ids.device)]  # (B, T + 1)
     return windows[:, :-1], windows[:, 1:]
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, ids: Tensor, tokens: int | None = None, batch_size: int = 64) -> float:
+def evaluate(
+    model: nn.Module, ids: Tensor, tokens: int | None = None, batch_size: int | None = None
+) -> float:
     """Return the mean loss over consecutive windows of ids (N,), in nats per token.
 
     Every token is predicted once, the remainder after the last whole window left out. `tokens`
-    limits the cost: then evenly spaced windows, the same at every call, are read instead of all.
+    limits the cost: then evenly spaced windows, the same at every call, are read instead of all;
+    batch_size of them at once (None: 8,192 tokens). Several processes share the work.
     Raises ValueError when ids is not longer than one context.
     """
     T = model.context_length
@@ -123,12 +119,12 @@ def evaluate(model: nn.Module, ids: Tensor, tokens: int | None = None, batch_siz
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    total = 0.0
-    for start in starts.split(batch_size):
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for start in starts[rank() :: world_size()].split(batch_size or max(8192 // T, 1)):
         windows = ids[(start + torch.arange(T + 1)).to(ids.device)].to(device)  # (B, T + 1)
-        total += next_token_loss(model(windows[:, :-1]), windows[:, 1:]).item() * len(start)
+        total += next_token_loss(model(windows[:, :-1]), windows[:, 1:]) * len(start)
     model.train(was_training)
-    return total / wanted
+    return mean_over_ranks(total).item() * world_size() / wanted
 
 
 def training_flops_per_token(model: nn.Module, T: int) -> float:
@@ -150,60 +146,155 @@ def train(
     config: TrainConfig | None = None,
     budget: Budget | None = None,
     on_evaluation: Callable[[Record], None] | None = None,
+    *,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 100,
+    resume: bool = False,
 ) -> History:
     """Train a model in place on next-token prediction; return its losses.
 
     `model` maps ids (B, T) to logits (B, T, V) and has a `context_length`. The same seed on the
     same machine gives the same curve. `on_evaluation` is called with each validation record.
-    Raises ValueError when a text is shorter than one context, or as soon as a loss is not finite.
+    With a `checkpoint_dir`, all that is needed to go on is written there every `checkpoint_every`
+    steps; `resume` goes on from the newest, and the result is that of a run never stopped.
+    Interrupted from the keyboard, it warns and returns the history so far. Under torchrun, all
+    processes train the same model together.
+    Raises ValueError when a text is shorter than one context, as soon as a loss is not finite, or when
+    a checkpoint is damaged or belongs to another run; OSError when one cannot be written.
     """
     config, budget = config or TrainConfig(), budget or Budget.detect()
+    check_length(data.train, model.context_length)
     check_length(data.validation, model.context_length)
-    with torch.random.fork_rng():  # dropout draws from the global generator: lend it our seed
-        torch.manual_seed(config.seed)
-        return _train(model.to(budget.device), data, config, budget, on_evaluation)
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every counts steps: at least 1, not {checkpoint_every}")
+    if resume and checkpoint_dir is None:
+        raise ValueError("resume needs the checkpoint_dir of the run to go on with")
+    with torch.random.fork_rng(), process_group(budget.device) as device:
+        # Dropout draws from the global generator: lend it our seed, another to each process.
+        torch.manual_seed(config.seed + rank())
+        state = _start(model.to(device), config, device, budget.dtype)
+        given = {**asdict(config), "text": hashlib.sha256(data.train.numpy()).hexdigest()}
+        if checkpoint_dir is not None:
+            _go_on(state, Path(checkpoint_dir), given, resume)
+
+        def keep() -> None:
+            if checkpoint_dir is not None and rank() == 0:
+                state.save(checkpoint_dir, given)
+            wait_for_all()
+
+        try:
+            _train(state, data, config, budget, device, on_evaluation, checkpoint_every, keep)
+        except KeyboardInterrupt:
+            if world_size() > 1:
+                raise
+            _wind_up(state, data, config)
+    return state.history
 
 
-def _train(model, data, config, budget, on_evaluation) -> History:
-    T, device = model.context_length, budget.device
-    optimizers = make_optimizers(
-        model, config.optimizer, config.lr, config.muon_lr, config.betas, config.weight_decay
-    )
-    scaler = torch.amp.GradScaler(device.type, enabled=budget.dtype == torch.float16)
-    generator = torch.Generator().manual_seed(config.seed)
-    ids = data.train.to(device)
+def _train(state, data, config, budget, device, on_evaluation, checkpoint_every, keep) -> None:
+    T, model, history = state.model.context_length, state.model, state.history
     tokens_per_step = config.batch_size * config.accumulate * T
     flops_per_step = tokens_per_step * training_flops_per_token(model, T)
-    history, seconds = History(), 0.0
+    ids = data.train.to(device)
+    shared = DistributedDataParallel(model) if world_size() > 1 else model
+    forward = torch.compile(shared) if config.compile else shared
+    share = slice(rank(), None, world_size())
+    wait_for = 1 if device.type == "cpu" else LOG_EVERY
+    waiting = []  # losses that the device may still be working on
     model.train()
-    for step in (bar := progress(range(1, config.steps + 1), desc="training", unit="step")):
+    steps = range(state.step + 1, config.steps + 1)
+    for step in (
+        bar := progress(steps, initial=state.step, total=config.steps, desc="training", unit="step")
+    ):
         began = time.perf_counter()
         factor = schedule(
             step - 1, config.steps, config.warmup, config.decay, config.decay_fraction, config.final_lr
         )
-        loss = 0.0
-        for _ in range(config.accumulate):
-            inputs, targets = draw_batch(ids, config.batch_size, T, generator)  # each (B, T)
-            with torch.autocast(device.type, budget.dtype, enabled=budget.dtype != torch.float32):
-                batch_loss = next_token_loss(model(inputs), targets) / config.accumulate
-            scaler.scale(batch_loss).backward()
-            loss += batch_loss.item()
+        loss = torch.zeros((), device=device)
+        for part in range(1, config.accumulate + 1):
+            inputs, targets = draw_batch(ids, config.batch_size, T, state.batches, share)  # each (B, T)
+            alone = world_size() > 1 and part < config.accumulate  # gradients are exchanged once a step
+            with (
+                shared.no_sync() if alone else nullcontext(),
+                torch.autocast(device.type, budget.dtype, enabled=budget.dtype != torch.float32),
+            ):
+                part_loss = next_token_loss(forward(inputs), targets) / config.accumulate
+            state.scaler.scale(part_loss).backward()
+            loss += part_loss.detach()
+        spent = (step, step * tokens_per_step, step * flops_per_step)
+        waiting.append((spent, state.seconds + time.perf_counter() - began, loss, factor))
+        last, due = step == config.steps, config.eval_every and step % config.eval_every == 0
+        saving = last or step % checkpoint_every == 0
+        if last or due or saving or len(waiting) == wait_for:
+            history.train += _arrived(waiting)
+        _update(model, state.optimizers, state.scaler, factor, config.grad_clip)
+        state.step, state.seconds = step, state.seconds + time.perf_counter() - began
+        if last or due:
+            validation_loss = evaluate(model, data.validation, None if last else config.eval_tokens)
+            history.validation.append(Record(*spent, state.seconds, validation_loss, factor))
+            bar.set_postfix(train=f"{history.train[-1].loss:.3f}", validation=f"{validation_loss:.3f}")
+            if on_evaluation and rank() == 0:
+                on_evaluation(history.validation[-1])
+        if saving:
+            keep()
+
+
+def _start(model, config, device, dtype) -> checkpoints.TrainingState:
+    """Make what a run needs beside the model."""
+    if config.batch_size % world_size():
+        raise ValueError(
+            f"batch_size is that of all processes together: {config.batch_size} windows do not divide "
+            f"among {world_size()}"
+        )
+    half = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32  # float16 has too few exponents
+    optimizers = make_optimizers(
+        model, config.optimizer, config.lr, config.muon_lr, config.betas, config.weight_decay, half
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    return checkpoints.TrainingState(model, optimizers, scaler, torch.Generator().manual_seed(config.seed))
+
+
+def _go_on(state, folder: Path, given: dict, resume: bool) -> None:
+    """Take up the newest checkpoint; refuse to write over the checkpoints of another run."""
+    found = checkpoints.all_in(folder)
+    if found and not resume:
+        raise ValueError(
+            f"{folder} holds the checkpoints of a run: train with resume=True to go on with it, or give "
+            "another checkpoint_dir"
+        )
+    if found:
+        state.load(found[-1], given)
+        if rank():  # the first process has its own dropout back; what the others draw next is new
+            torch.manual_seed(hash((given["seed"], rank(), state.step)))
+
+
+def _wind_up(state, data, config) -> None:
+    """End an interrupted run so that its history can be read."""
+    history = state.history
+    history.interrupted = True
+    if history.train:
+        now = history.train[-1]
+        loss = evaluate(state.model, data.validation, config.eval_tokens)
+        history.validation.append(replace(now, loss=loss))
+    warnings.warn(
+        f"interrupted after step {state.step} of {config.steps}: the model is as it is now, the history "
+        "that of the steps done",
+        stacklevel=3,
+    )
+
+
+def _arrived(waiting: list[tuple]) -> list[Record]:
+    """Wait for the losses, and empty the list. Raises ValueError when one of them is not finite."""
+    losses = mean_over_ranks(torch.stack([loss for *_, loss, _ in waiting])).tolist()
+    records = []
+    for (spent, seconds, _, factor), loss in zip(waiting, losses, strict=True):
         if not math.isfinite(loss):
             raise ValueError(
-                f"the loss is {loss} at step {step}: lower the learning rate or warm up for longer"
+                f"the loss is {loss} at step {spent[0]}: lower the learning rate or warm up for longer"
             )
-        _update(model, optimizers, scaler, factor, config.grad_clip)
-        seconds += time.perf_counter() - began
-        spent = (step, step * tokens_per_step, step * flops_per_step, seconds)
-        history.train.append(Record(*spent, loss, factor))
-        last = step == config.steps
-        if last or (config.eval_every and step % config.eval_every == 0):
-            validation_loss = evaluate(model, data.validation, None if last else config.eval_tokens)
-            history.validation.append(Record(*spent, validation_loss, factor))
-            bar.set_postfix(train=f"{loss:.3f}", validation=f"{validation_loss:.3f}")
-            if on_evaluation:
-                on_evaluation(history.validation[-1])
-    return history
+        records.append(Record(*spent, seconds, loss, factor))
+    waiting.clear()
+    return records
 
 
 def _update(model, optimizers, scaler, factor: float, grad_clip: float) -> None:

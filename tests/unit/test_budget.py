@@ -5,13 +5,15 @@ from gptlib import budget
 from gptlib.budget import Budget
 
 
-def test_a_machine_without_a_gpu_has_the_cpu_budget(monkeypatch):
+@pytest.mark.parametrize(("flags", "dtype"), [("sse avx2", "float32"), ("avx512 amx_bf16", "bfloat16")])
+def test_a_machine_without_a_gpu_has_the_cpu_budget(monkeypatch, flags, dtype):
     monkeypatch.delenv("GPTLIB_BUDGET", raising=False)
     monkeypatch.setattr(budget, "_best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(budget, "_cpu_line", lambda name: flags)
     detected = Budget.detect()
-    assert (detected.name, detected.device.type, detected.dtype) == ("cpu", "cpu", torch.float32)
+    assert (detected.name, detected.device.type, detected.dtype) == ("cpu", "cpu", getattr(torch, dtype))
     assert detected.pick(cpu=1, gpu=2) == 1
-    assert "float32" in detected.describe()
+    assert dtype in detected.describe()
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])

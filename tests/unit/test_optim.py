@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gptlib.model import GPT, GPTConfig
-from gptlib.optim import hidden_matrices, make_optimizers, schedule
+from gptlib.optim import Muon, hidden_matrices, make_optimizers, schedule
 
 
 def rates(steps=100, warmup=10, decay="linear", decay_fraction=0.5, final=0.1):
@@ -32,7 +32,7 @@ def test_a_constant_rate_is_constant_after_warmup():
 
 def test_muon_moves_the_hidden_matrices_and_adamw_all_the_rest():
     model = GPT(GPTConfig.modern(50, n_layer=2, n_embd=16, context_length=8))
-    adamw, muon = make_optimizers(model, "muon", 0.01, 0.02, (0.9, 0.95), 0.1)
+    adamw, muon = make_optimizers(model, "muon", 0.01, 0.02, (0.9, 0.95), 0.1, torch.float32)
     moved = {name: [] for name in ("adamw", "muon")}
     for name, parameter in model.named_parameters():
         for kind, optimizer in (("adamw", adamw), ("muon", muon)):
@@ -46,7 +46,7 @@ def test_muon_moves_the_hidden_matrices_and_adamw_all_the_rest():
 
 def test_only_matrices_decay():
     model = GPT(GPTConfig.gpt2(50, n_layer=1, n_embd=16, context_length=8))
-    (adamw,) = make_optimizers(model, "adamw", 0.01, 0.02, (0.9, 0.95), 0.1)
+    (adamw,) = make_optimizers(model, "adamw", 0.01, 0.02, (0.9, 0.95), 0.1, torch.float32)
     for group in adamw.param_groups:
         assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for p in group["params"])
 
@@ -56,9 +56,32 @@ def test_muon_takes_equal_steps_in_all_directions():
     weight = torch.nn.Linear(8, 8, bias=False)
     before = weight.weight.detach().clone()
     (_, muon) = make_optimizers(
-        torch.nn.ModuleDict({"a": weight, "head": torch.nn.Linear(8, 8)}), "muon", 0.1, 0.1, (0.9, 0.95), 0.0
+        torch.nn.ModuleDict({"a": weight, "head": torch.nn.Linear(8, 8)}),
+        "muon",
+        0.1,
+        0.1,
+        (0.9, 0.95),
+        0.0,
+        torch.float32,
     )
     weight.weight.grad = torch.diag(torch.tensor([1.0, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]))
     muon.step()
     steps = torch.linalg.svdvals(before - weight.weight.detach())
     assert steps.max() / steps.min() < 2 < 10
+
+
+def test_muon_is_that_of_torch():
+    """Its steps are those of torch.optim.Muon, to the precision of the bfloat16 in which that computes."""
+    shapes = [(8, 8), (24, 8), (8, 24), (8, 8)]
+    start = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
+    ours, theirs = ([torch.nn.Parameter(s.clone()) for s in start] for _ in range(2))
+    muons = (Muon(ours, 0.1, 0.1, torch.bfloat16), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1))
+    generator = torch.Generator().manual_seed(9)
+    for _ in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        for muon in muons:
+            muon.step()
+    for a, b, s in zip(ours, theirs, start, strict=True):
+        assert (a - b).norm() < 0.02 * (a - s).norm()

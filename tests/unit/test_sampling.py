@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gptlib.model import GPT, GPTConfig
+from gptlib.model import GPT, GPTConfig, KVCache
 from gptlib.sampling import generate, next_token_probabilities
 
 P = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
@@ -119,3 +119,61 @@ def test_past_its_end_the_context_slides():
     for end in range(3, len(written)):
         window = torch.tensor([written[max(end - 16, 0) : end]])
         assert written[end] == model(window)[0, -1].argmax()
+
+
+CHOICES = [
+    GPTConfig.gpt2(20, context_length=16, n_layer=2, n_head=2, n_embd=16),
+    GPTConfig.modern(20, context_length=16, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, zero_init=False),
+]
+
+
+@pytest.fixture(params=CHOICES, ids=["gpt2", "modern"])
+def loud(request):
+    """A model with large weights, in which every token that is read changes what is written."""
+    model = GPT(request.param)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data *= 10
+    return model
+
+
+def test_the_cache_changes_nothing_also_past_the_end_of_the_context(loud):
+    with_cache = generate(loud, [1, 2, 3], max_tokens=40, temperature=0)
+    assert with_cache == generate(loud, [1, 2, 3], max_tokens=40, temperature=0, use_cache=False)
+    assert len(set(with_cache)) > 5
+
+
+def test_prompts_of_unequal_length_are_continued_as_if_each_were_alone(loud):
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11, 12], list(range(16))]
+    together = generate(loud, prompts, max_tokens=20, temperature=0)
+    assert together == [generate(loud, prompt, max_tokens=20, temperature=0) for prompt in prompts]
+
+
+def test_the_cache_is_filled_in_pieces_of_any_size(loud):
+    ids = torch.randint(20, (2, 16), generator=torch.Generator().manual_seed(0))
+    cache, loud = KVCache(loud.config, 2), loud.eval()
+    pieces = [loud(piece, cache) for piece in ids.split([5, 1, 7, 1, 2], dim=1)]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), loud(ids), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="17 tokens do not fit"):
+        loud(ids[:, :1], cache)
+
+
+def test_several_texts_are_continued_side_by_side(tiny, tokenizer):
+    texts = generate(tiny, ["the cat", "a"], tokenizer, max_tokens=5)
+    assert [len(text) for text in texts] == [12, 6]
+    assert texts[0].startswith("the cat") and texts[1].startswith("a")
+
+
+def test_a_list_ends_with_the_stop_token_where_a_tensor_repeats_it(tiny):
+    prompts = [[1], [2, 3]]
+    rows = generate(tiny, prompts, max_tokens=60, stop=5, seed=1)
+    for prompt, row in zip(prompts, rows, strict=True):
+        assert row[: len(prompt)] == prompt
+        assert 5 not in row[len(prompt) : -1]
+        assert row[-1] == 5 or len(row) == len(prompt) + 60
+    assert any(row[-1] == 5 for row in rows)
+
+
+def test_an_empty_prompt_among_several_is_refused(tiny):
+    with pytest.raises(ValueError, match="empty"):
+        generate(tiny, [[1], []])

@@ -1,0 +1,251 @@
+"""Save a training run so that nothing is lost when its process dies, and go on from there.
+
+A checkpoint is a folder: tensors as safetensors, the rest as JSON. Nothing in it can run code, so it
+may be shared. It is written under a temporary name, synced, and renamed: whatever the moment at
+which the process dies, a checkpoint is there whole or not at all. The last two are kept.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gptlib.history import History
+from gptlib.model import GPT, GPTConfig
+
+FORMAT = "gptlib checkpoint 1"
+KEPT = 2
+ABOUT = "run.json"
+
+
+def save(folder: str | Path, step: int, tensors: dict[str, dict[str, Tensor]], about: dict) -> Path:
+    """Write the checkpoint of a step into `folder`, drop all but the last two, return its path.
+
+    `tensors` maps file names to named tensors; `about` holds numbers, texts and lists. Raises OSError,
+    saying that the earlier checkpoints are untouched, when it cannot be written (a full disk).
+    """
+    folder = Path(folder)
+    final = folder / f"step-{step:08d}"
+    partial = folder / f".{final.name}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        partial.mkdir()
+        sums = {}
+        for name, group in tensors.items():
+            path = partial / f"{name}.safetensors"
+            save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, path)
+            sums[path.name] = _sha256(path)
+            _sync(path)
+        text = json.dumps({"format": FORMAT, "step": step, "sha256": sums, **about})
+        (partial / ABOUT).write_text(text, encoding="utf-8")
+        _sync(partial / ABOUT)
+        _sync(partial)
+        if final.exists():
+            _remove(final)
+        os.rename(partial, final)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(
+            f"the checkpoint of step {step} could not be written to {folder} ({error}); the earlier ones "
+            "are untouched: make room, or give another checkpoint_dir, and train again with resume=True"
+        ) from error
+    for old in all_in(folder)[:-KEPT]:
+        _remove(old)
+    return final
+
+
+def all_in(folder: str | Path) -> list[Path]:
+    """Return the checkpoints in a folder, oldest first; none where there is no folder."""
+    return sorted(Path(folder).glob("step-[0-9]*"))
+
+
+def load(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
+    """Read a checkpoint; return its tensors by file, and the rest.
+
+    Raises ValueError, naming the file and what to do, when it is damaged or was not written by gptlib.
+    """
+    path = Path(path)
+    try:
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        sums = about["sha256"] if about["format"] == FORMAT else None
+    except FileNotFoundError:
+        raise _refusal(path, f"there is no {ABOUT} in it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise _refusal(path, f"its {ABOUT} is damaged") from None
+    if sums is None:
+        raise _refusal(path, f"its {ABOUT} says {about['format']!r}, not {FORMAT!r}")
+    tensors = {}
+    for name, expected in sums.items():
+        file = path / Path(name).name
+        if not file.is_file():
+            raise _refusal(path, f"{name} is missing")
+        if _sha256(file) != expected:
+            raise _refusal(path, f"{name} was cut short or altered")
+        tensors[file.stem] = load_file(file)
+    return tensors, about
+
+
+@dataclass
+class TrainingState:
+    """All that changes while a model trains: what it takes to go on, bit for bit."""
+
+    model: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    scaler: torch.amp.GradScaler
+    batches: torch.Generator  # draws the windows; dropout draws from torch's global generator
+    history: History = field(default_factory=History)
+    step: int = 0  # updates done
+    seconds: float = 0.0  # spent in training
+
+    def save(self, folder: str | Path, given: dict) -> Path:
+        """Write a checkpoint of this moment; `given` is what the run was started with. See `save`."""
+        random = {"batches": self.batches.get_state(), "dropout": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["dropout_cuda"] = torch.cuda.get_rng_state()
+        optimizer = {
+            f"{i}.{parameter}.{name}": torch.as_tensor(value)
+            for i, each in enumerate(self.optimizers)
+            for parameter, values in each.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        about = {
+            "given": given,
+            "model": asdict(self.model.config) if isinstance(self.model, GPT) else None,
+            "history": self.history.as_rows(),
+            "seconds": self.seconds,
+            "scaler": self.scaler.state_dict(),
+        }
+        tensors = {"model": weights(self.model), "optimizer": optimizer, "random": random}
+        return save(folder, self.step, tensors, about)
+
+    def load(self, path: Path, given: dict) -> None:
+        """Become what `save` wrote. Raises ValueError when the run was started with other things."""
+        tensors, about = load(path)
+        as_written = json.loads(json.dumps(given))
+        changed = [name for name, value in as_written.items() if about["given"].get(name) != value]
+        if changed:
+            raise ValueError(
+                f"the run in {path.parent} was started with another {', '.join(changed)}: go on with what it "
+                "was started with, or give another checkpoint_dir"
+            )
+        set_weights(self.model, tensors["model"])
+        for i, each in enumerate(self.optimizers):
+            state = {}
+            for key, value in tensors["optimizer"].items():
+                which, parameter, name = key.split(".", 2)
+                if int(which) == i:
+                    state.setdefault(int(parameter), {})[name] = value
+            each.load_state_dict({"state": state, "param_groups": each.state_dict()["param_groups"]})
+        self.batches.set_state(tensors["random"]["batches"])
+        torch.set_rng_state(tensors["random"]["dropout"])
+        if torch.cuda.is_available() and "dropout_cuda" in tensors["random"]:
+            torch.cuda.set_rng_state(tensors["random"]["dropout_cuda"])
+        self.scaler.load_state_dict(about["scaler"])
+        self.history, self.step = History.from_rows(about["history"]), about["step"]
+        self.seconds = about["seconds"]
+
+
+def load_model(path: str | Path) -> GPT:
+    """Return the GPT that a checkpoint holds; given a folder of checkpoints, that of the newest.
+
+    Raises ValueError when there is none, when it is damaged, or when another kind of model was trained.
+    """
+    path = Path(path)
+    if not (path / ABOUT).exists():
+        if not all_in(path):
+            raise ValueError(f"there is no checkpoint in {path}: give the checkpoint_dir of a training run")
+        path = all_in(path)[-1]
+    tensors, about = load(path)
+    if not about.get("model"):
+        raise ValueError(
+            f"{path} holds no GPT: build your own model and train it with resume=True to read it"
+        )
+    model = GPT(GPTConfig(**about["model"]))
+    set_weights(model, tensors["model"])
+    return model
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return what a model has learned, by name; a matrix with two names (tied embeddings) once."""
+    names = {}
+    for name, tensor in model.state_dict().items():
+        names.setdefault(tensor.data_ptr(), (name, tensor))
+    return dict(names.values())
+
+
+def set_weights(model: nn.Module, saved: dict[str, Tensor]) -> None:
+    """Give a model the weights that `weights` returned. Raises ValueError when they are another model's."""
+    own = weights(model)
+    wrong = sorted(
+        name
+        for name in own.keys() | saved.keys()
+        if name not in own or name not in saved or own[name].shape != saved[name].shape
+    )
+    if wrong:
+        raise ValueError(
+            f"the checkpoint belongs to a model of another shape ({', '.join(wrong[:3])} ...): build the "
+            "model as it was when the checkpoint was written, or give another checkpoint_dir"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(saved[name])
+
+
+def on_drive(name: str) -> Path:
+    """Return a checkpoint_dir on Google Drive, which outlives a Colab session; asks to mount it first.
+
+    Raises RuntimeError outside Colab, where any folder of yours will do.
+    """
+    try:
+        from google.colab import drive
+    except ImportError:
+        raise RuntimeError(
+            "Google Drive is there on Colab only: give checkpoint_dir any folder instead"
+        ) from None
+    mount = Path("/content/drive")
+    drive.mount(str(mount))
+    return mount / "MyDrive" / "gpt-measured" / name
+
+
+def _refusal(path: Path, reason: str) -> ValueError:
+    earlier = [other.name for other in all_in(path.parent) if other.name < path.name]
+    remedy = f"the one before, {earlier[-1]}, is then taken" if earlier else "training then starts anew"
+    return ValueError(f"the checkpoint {path} cannot be used: {reason}. Delete that folder; {remedy}")
+
+
+def _remove(path: Path) -> None:
+    """Take a checkpoint away: by a rename, so that no half of it ever looks like a whole."""
+    doomed = path.with_name(f".{path.name}.deleted")
+    os.rename(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for pattern in (".step-*.partial", ".step-*.deleted"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows has no such call for folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
