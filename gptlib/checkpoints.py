@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gptlib.distributed import rank, wait_for_all
 from gptlib.history import History
 from gptlib.model import GPT, GPTConfig
+from gptlib.tokenizers import EncodedCorpus
 
 FORMAT = "gptlib checkpoint 1"
 KEPT = 2
@@ -36,7 +38,7 @@ def save(folder: str | Path, step: int, tensors: dict[str, dict[str, Tensor]], a
     partial = folder / f".{final.name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        _tidy(folder)
         partial.mkdir()
         sums = {}
         for name, group in tensors.items():
@@ -58,8 +60,7 @@ def save(folder: str | Path, step: int, tensors: dict[str, dict[str, Tensor]], a
             f"the checkpoint of step {step} could not be written to {folder} ({error}); the earlier ones "
             "are untouched: make room, or give another checkpoint_dir, and train again with resume=True"
         ) from error
-    for old in all_in(folder)[:-KEPT]:
-        _remove(old)
+    _tidy(folder)
     return final
 
 
@@ -107,7 +108,15 @@ class TrainingState:
     seconds: float = 0.0  # spent in training
 
     def save(self, folder: str | Path, given: dict) -> Path:
-        """Write a checkpoint of this moment; `given` is what the run was started with. See `save`."""
+        """Write a checkpoint of this moment; `given` is what the run was started with. See `save`.
+
+        Raises ValueError when a weight is not finite: the checkpoint before is then the last good one.
+        """
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise ValueError(
+                f"a weight is not finite at step {self.step}, though the loss still was: lower the learning "
+                "rate or warm up for longer; the checkpoints before this step are good"
+            )
         random = {"batches": self.batches.get_state(), "dropout": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["dropout_cuda"] = torch.cuda.get_rng_state()
@@ -119,7 +128,6 @@ class TrainingState:
         }
         about = {
             "given": given,
-            "model": asdict(self.model.config) if isinstance(self.model, GPT) else None,
             "history": self.history.as_rows(),
             "seconds": self.seconds,
             "scaler": self.scaler.state_dict(),
@@ -154,6 +162,50 @@ class TrainingState:
         self.seconds = about["seconds"]
 
 
+class Keeper:
+    """Keeps the checkpoints of one training run in a folder; without a folder, it keeps nothing."""
+
+    def __init__(self, folder: str | Path | None, every: int, resume: bool):
+        if every < 1:
+            raise ValueError(f"checkpoint_every counts steps: at least 1, not {every}")
+        if resume and folder is None:
+            raise ValueError("resume needs the checkpoint_dir of the run to go on with")
+        self.folder, self.every, self.resume = folder and Path(folder), every, resume
+
+    def take_up(self, state: TrainingState, config: dict, data: EncodedCorpus) -> None:
+        """Bring a run that begins to where its newest checkpoint was written.
+
+        Raises ValueError when that is damaged or another run's, or there is one and `resume` is not set.
+        """
+        if not self.folder:
+            return
+        model = asdict(state.model.config) if isinstance(state.model, GPT) else None
+        text = hashlib.sha256(data.train.contiguous().numpy()).hexdigest()
+        self.given = {**config, "model": model, "text": text}
+        found = all_in(self.folder)
+        if found and not self.resume:
+            raise ValueError(
+                f"{self.folder} holds the checkpoints of a run: train with resume=True to go on with it, or "
+                "give another checkpoint_dir"
+            )
+        if found:
+            state.load(found[-1], self.given)
+            if rank() == 0:
+                _tidy(self.folder)
+            if rank():  # the first process has its own dropout back; what the others draw next is new
+                torch.manual_seed(hash((config["seed"], rank(), state.step)))
+
+    def due(self, step: int) -> bool:
+        """Say whether a checkpoint is to be kept after this step."""
+        return bool(self.folder) and step % self.every == 0
+
+    def keep(self, state: TrainingState) -> None:
+        """Let the first process write a checkpoint, and the others wait for it. Raises as `save` does."""
+        if self.folder and rank() == 0:
+            state.save(self.folder, self.given)
+        wait_for_all()
+
+
 def load_model(path: str | Path) -> GPT:
     """Return the GPT that a checkpoint holds; given a folder of checkpoints, that of the newest.
 
@@ -165,11 +217,11 @@ def load_model(path: str | Path) -> GPT:
             raise ValueError(f"there is no checkpoint in {path}: give the checkpoint_dir of a training run")
         path = all_in(path)[-1]
     tensors, about = load(path)
-    if not about.get("model"):
+    if not about["given"].get("model"):
         raise ValueError(
             f"{path} holds no GPT: build your own model and train it with resume=True to read it"
         )
-    model = GPT(GPTConfig(**about["model"]))
+    model = GPT(GPTConfig(**about["given"]["model"]))
     set_weights(model, tensors["model"])
     return model
 
@@ -229,7 +281,10 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _tidy(folder: Path) -> None:
+    """Take away all but the last checkpoints, and what a process that was killed left half done."""
+    for old in all_in(folder)[:-KEPT]:
+        _remove(old)
     for pattern in (".step-*.partial", ".step-*.deleted"):
         for path in folder.glob(pattern):
             shutil.rmtree(path)

@@ -1,6 +1,5 @@
 """Train a model to predict the next token, and measure how well it does."""
 
-import hashlib
 import math
 import time
 import warnings
@@ -16,9 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gptlib import checkpoints
 from gptlib.budget import Budget
-from gptlib.distributed import mean_over_ranks, process_group, rank, wait_for_all, world_size
+from gptlib.checkpoints import Keeper, TrainingState
+from gptlib.distributed import mean_over_ranks, process_group, rank, world_size
 from gptlib.history import History, Record
 from gptlib.optim import make_optimizers, schedule
 from gptlib.progress import progress
@@ -64,6 +63,10 @@ class TrainConfig:
             raise ValueError(f"optimizer must be 'muon' or 'adamw', not {self.optimizer!r}")
         if self.decay not in ("linear", "cosine", "constant"):
             raise ValueError(f"decay must be 'linear', 'cosine' or 'constant', not {self.decay!r}")
+
+    def lr_factor(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1, as a share of its peak."""
+        return schedule(step - 1, self.steps, self.warmup, self.decay, self.decay_fraction, self.final_lr)
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -119,7 +122,7 @@ def evaluate(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), device=device)
     for start in starts[rank() :: world_size()].split(batch_size or max(8192 // T, 1)):
         windows = ids[(start + torch.arange(T + 1)).to(ids.device)].to(device)  # (B, T + 1)
         total += next_token_loss(model(windows[:, :-1]), windows[:, 1:]) * len(start)
@@ -163,83 +166,55 @@ def train(
     a checkpoint is damaged or belongs to another run; OSError when one cannot be written.
     """
     config, budget = config or TrainConfig(), budget or Budget.detect()
-    check_length(data.train, model.context_length)
-    check_length(data.validation, model.context_length)
-    if checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every counts steps: at least 1, not {checkpoint_every}")
-    if resume and checkpoint_dir is None:
-        raise ValueError("resume needs the checkpoint_dir of the run to go on with")
+    T = model.context_length
+    check_length(data.train, T)
+    check_length(data.validation, T)
+    keeper = Keeper(checkpoint_dir, checkpoint_every, resume)
     with torch.random.fork_rng(), process_group(budget.device) as device:
+        tokens_per_step = config.batch_size * config.accumulate * T
+        flops_per_step = tokens_per_step * training_flops_per_token(model.to(device), T)
         # Dropout draws from the global generator: lend it our seed, another to each process.
         torch.manual_seed(config.seed + rank())
-        state = _start(model.to(device), config, device, budget.dtype)
-        given = {**asdict(config), "text": hashlib.sha256(data.train.numpy()).hexdigest()}
-        if checkpoint_dir is not None:
-            _go_on(state, Path(checkpoint_dir), given, resume)
-
-        def keep() -> None:
-            if checkpoint_dir is not None and rank() == 0:
-                state.save(checkpoint_dir, given)
-            wait_for_all()
-
+        state = _start(model, config, device, budget.dtype)
+        keeper.take_up(state, asdict(config), data)
+        forward = DistributedDataParallel(model) if world_size() > 1 else model
+        forward = torch.compile(forward) if config.compile else forward
+        ids, history, waiting = data.train.to(device), state.history, []
+        wait_for = 1 if device.type == "cpu" else LOG_EVERY
+        steps = range(state.step + 1, config.steps + 1)
+        bar = progress(steps, initial=state.step, total=config.steps, desc="training", unit="step")
+        model.train()
         try:
-            _train(state, data, config, budget, device, on_evaluation, checkpoint_every, keep)
+            for step in bar:
+                began = time.perf_counter()
+                factor = config.lr_factor(step)
+                loss = _backward(forward, ids, T, config, budget.dtype, state)
+                spent = (step, step * tokens_per_step, step * flops_per_step)
+                waiting.append((spent, state.seconds + time.perf_counter() - began, loss, factor))
+                last = step == config.steps
+                evaluating = last or (config.eval_every and step % config.eval_every == 0)
+                if evaluating or keeper.due(step) or len(waiting) == wait_for:
+                    history.train += _arrived(waiting)
+                _update(state, factor, config.grad_clip)
+                state.step, state.seconds = step, state.seconds + time.perf_counter() - began
+                if evaluating:
+                    validation_loss = evaluate(model, data.validation, None if last else config.eval_tokens)
+                    history.validation.append(Record(*spent, state.seconds, validation_loss, factor))
+                    bar.set_postfix(
+                        train=f"{history.train[-1].loss:.3f}", validation=f"{validation_loss:.3f}"
+                    )
+                    if on_evaluation and rank() == 0:
+                        on_evaluation(history.validation[-1])
+                if last or keeper.due(step):
+                    keeper.keep(state)
         except KeyboardInterrupt:
             if world_size() > 1:
                 raise
-            _wind_up(state, data, config)
-    return state.history
+            _wind_up(state, waiting, data, config)
+    return history
 
 
-def _train(state, data, config, budget, device, on_evaluation, checkpoint_every, keep) -> None:
-    T, model, history = state.model.context_length, state.model, state.history
-    tokens_per_step = config.batch_size * config.accumulate * T
-    flops_per_step = tokens_per_step * training_flops_per_token(model, T)
-    ids = data.train.to(device)
-    shared = DistributedDataParallel(model) if world_size() > 1 else model
-    forward = torch.compile(shared) if config.compile else shared
-    share = slice(rank(), None, world_size())
-    wait_for = 1 if device.type == "cpu" else LOG_EVERY
-    waiting = []  # losses that the device may still be working on
-    model.train()
-    steps = range(state.step + 1, config.steps + 1)
-    for step in (
-        bar := progress(steps, initial=state.step, total=config.steps, desc="training", unit="step")
-    ):
-        began = time.perf_counter()
-        factor = schedule(
-            step - 1, config.steps, config.warmup, config.decay, config.decay_fraction, config.final_lr
-        )
-        loss = torch.zeros((), device=device)
-        for part in range(1, config.accumulate + 1):
-            inputs, targets = draw_batch(ids, config.batch_size, T, state.batches, share)  # each (B, T)
-            alone = world_size() > 1 and part < config.accumulate  # gradients are exchanged once a step
-            with (
-                shared.no_sync() if alone else nullcontext(),
-                torch.autocast(device.type, budget.dtype, enabled=budget.dtype != torch.float32),
-            ):
-                part_loss = next_token_loss(forward(inputs), targets) / config.accumulate
-            state.scaler.scale(part_loss).backward()
-            loss += part_loss.detach()
-        spent = (step, step * tokens_per_step, step * flops_per_step)
-        waiting.append((spent, state.seconds + time.perf_counter() - began, loss, factor))
-        last, due = step == config.steps, config.eval_every and step % config.eval_every == 0
-        saving = last or step % checkpoint_every == 0
-        if last or due or saving or len(waiting) == wait_for:
-            history.train += _arrived(waiting)
-        _update(model, state.optimizers, state.scaler, factor, config.grad_clip)
-        state.step, state.seconds = step, state.seconds + time.perf_counter() - began
-        if last or due:
-            validation_loss = evaluate(model, data.validation, None if last else config.eval_tokens)
-            history.validation.append(Record(*spent, state.seconds, validation_loss, factor))
-            bar.set_postfix(train=f"{history.train[-1].loss:.3f}", validation=f"{validation_loss:.3f}")
-            if on_evaluation and rank() == 0:
-                on_evaluation(history.validation[-1])
-        if saving:
-            keep()
-
-
-def _start(model, config, device, dtype) -> checkpoints.TrainingState:
+def _start(model: nn.Module, config: TrainConfig, device: torch.device, dtype: torch.dtype) -> TrainingState:
     """Make what a run needs beside the model."""
     if config.batch_size % world_size():
         raise ValueError(
@@ -251,36 +226,24 @@ def _start(model, config, device, dtype) -> checkpoints.TrainingState:
         model, config.optimizer, config.lr, config.muon_lr, config.betas, config.weight_decay, half
     )
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    return checkpoints.TrainingState(model, optimizers, scaler, torch.Generator().manual_seed(config.seed))
+    return TrainingState(model, optimizers, scaler, torch.Generator().manual_seed(config.seed))
 
 
-def _go_on(state, folder: Path, given: dict, resume: bool) -> None:
-    """Take up the newest checkpoint; refuse to write over the checkpoints of another run."""
-    found = checkpoints.all_in(folder)
-    if found and not resume:
-        raise ValueError(
-            f"{folder} holds the checkpoints of a run: train with resume=True to go on with it, or give "
-            "another checkpoint_dir"
-        )
-    if found:
-        state.load(found[-1], given)
-        if rank():  # the first process has its own dropout back; what the others draw next is new
-            torch.manual_seed(hash((given["seed"], rank(), state.step)))
-
-
-def _wind_up(state, data, config) -> None:
-    """End an interrupted run so that its history can be read."""
-    history = state.history
-    history.interrupted = True
-    if history.train:
-        now = history.train[-1]
-        loss = evaluate(state.model, data.validation, config.eval_tokens)
-        history.validation.append(replace(now, loss=loss))
-    warnings.warn(
-        f"interrupted after step {state.step} of {config.steps}: the model is as it is now, the history "
-        "that of the steps done",
-        stacklevel=3,
-    )
+def _backward(forward, ids: Tensor, T: int, config: TrainConfig, dtype: torch.dtype, state) -> Tensor:
+    """Add up the gradients of one step; return its loss, (), which a GPU may still be working on."""
+    loss = torch.zeros((), device=ids.device)
+    share = slice(rank(), None, world_size())
+    for part in range(1, config.accumulate + 1):
+        inputs, targets = draw_batch(ids, config.batch_size, T, state.batches, share)  # each (B, T)
+        alone = world_size() > 1 and part < config.accumulate  # gradients are exchanged once a step
+        with (
+            forward.no_sync() if alone else nullcontext(),
+            torch.autocast(ids.device.type, dtype, enabled=dtype != torch.float32),
+        ):
+            part_loss = next_token_loss(forward(inputs), targets) / config.accumulate
+        state.scaler.scale(part_loss).backward()
+        loss += part_loss.detach()
+    return loss
 
 
 def _arrived(waiting: list[tuple]) -> list[Record]:
@@ -297,15 +260,31 @@ def _arrived(waiting: list[tuple]) -> list[Record]:
     return records
 
 
-def _update(model, optimizers, scaler, factor: float, grad_clip: float) -> None:
-    for optimizer in optimizers:
-        scaler.unscale_(optimizer)
+def _update(state: TrainingState, factor: float, grad_clip: float) -> None:
+    for optimizer in state.optimizers:
+        state.scaler.unscale_(optimizer)
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
     if grad_clip:
-        nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-    for optimizer in optimizers:
-        scaler.step(optimizer)
-    scaler.update()
-    for optimizer in optimizers:
+        nn.utils.clip_grad_norm_(state.model.parameters(), grad_clip)
+    for optimizer in state.optimizers:
+        state.scaler.step(optimizer)
+    state.scaler.update()
+    for optimizer in state.optimizers:
         optimizer.zero_grad()
+
+
+def _wind_up(state: TrainingState, waiting: list[tuple], data: EncodedCorpus, config: TrainConfig) -> None:
+    """End an interrupted run so that its history can be read."""
+    history = state.history
+    history.interrupted = True
+    if waiting:
+        history.train += _arrived(waiting)
+    del history.train[state.step :]  # the loss of a step that was not finished
+    now = history.train[-1] if history.train else Record(0, 0, 0.0, 0.0, 0.0, 1.0)
+    history.validation.append(replace(now, loss=evaluate(state.model, data.validation, config.eval_tokens)))
+    warnings.warn(
+        f"interrupted after step {state.step} of {config.steps}: the model is as it is now, the history "
+        "that of the steps done",
+        stacklevel=3,
+    )

@@ -1,0 +1,231 @@
+import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptlib import checkpoints
+from gptlib.model import GPT, GPTConfig
+from gptlib.training import TrainConfig, train
+
+RUN = TrainConfig(steps=12, batch_size=4, eval_every=5)
+
+
+@pytest.fixture
+def fresh(tokenizer):
+    """Make the same untrained model again and again."""
+    shape = dict(context_length=16, n_layer=1, n_head=2, n_embd=16, dropout=0.1)
+    return lambda **other: GPT(GPTConfig.modern(tokenizer.vocab_size, **(shape | other)))
+
+
+def records(history):
+    return [
+        [(r.step, r.tokens, r.flops, r.loss, r.lr_factor) for r in part]
+        for part in (history.train, history.validation)
+    ]
+
+
+def stop_at(step, monkeypatch):
+    """Let the machine lose its power as soon as the checkpoint after that of `step` is due."""
+    save = checkpoints.save
+
+    def dying(folder, at, *rest):
+        if at > step:
+            raise SystemError("no power")
+        return save(folder, at, *rest)
+
+    monkeypatch.setattr(checkpoints, "save", dying)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(fresh, data, cpu, tmp_path, monkeypatch, optimizer):
+    config = dataclasses.replace(RUN, optimizer=optimizer, lr=0.005)
+    whole = fresh()
+    expected = train(whole, data, config, cpu)
+    keep = dict(checkpoint_dir=tmp_path, checkpoint_every=3)
+    with monkeypatch.context() as patch, pytest.raises(SystemError):
+        stop_at(6, patch)
+        train(fresh(), data, config, cpu, **keep)
+    assert [path.name for path in checkpoints.all_in(tmp_path)] == ["step-00000003", "step-00000006"]
+    resumed = fresh()
+    history = train(resumed, data, config, cpu, **keep, resume=True)
+    assert records(history) == records(expected)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["random", "writing"])
+def test_a_run_killed_again_and_again_ends_as_one_left_alone(how):
+    script = Path(__file__).with_name("killed.py")
+    ran = subprocess.run([sys.executable, script, how, "20"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["killed"] == 20 and found["runs"] >= 3 and found["checkpoints"] >= 3
+    assert found["same"], found
+
+
+def test_a_run_that_has_ended_is_returned_without_another_step(fresh, data, cpu, tmp_path):
+    expected = train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path)
+    again = fresh()
+    assert records(train(again, data, RUN, cpu, checkpoint_dir=tmp_path, resume=True)) == records(expected)
+    with torch.no_grad():
+        kept = checkpoints.load_model(tmp_path)
+        assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), again.parameters(), strict=True))
+
+
+def test_two_checkpoints_are_kept_and_none_of_them_is_a_pickle(fresh, data, cpu, tmp_path):
+    train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path, checkpoint_every=1)
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    parts = ["model.safetensors", "optimizer.safetensors", "random.safetensors", "run.json"]
+    assert files == [f"step-{step:08d}/{part}" for step in (11, 12) for part in parts]
+
+
+def test_tied_embeddings_are_saved_once_and_stay_tied(fresh, data, cpu, tmp_path):
+    model = fresh(tie_embeddings=True)
+    train(model, data, RUN, cpu, checkpoint_dir=tmp_path)
+    kept = checkpoints.load_model(tmp_path)
+    assert kept.head.weight is kept.tokens.weight
+    assert torch.equal(kept.head.weight, model.head.weight)
+
+
+@pytest.fixture
+def trained(fresh, data, cpu, tmp_path):
+    """A folder with the checkpoints of steps 6 and 12."""
+    train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path, checkpoint_every=6)
+    return tmp_path
+
+
+def damage(kind, newest):
+    tensors, about = newest / "model.safetensors", newest / "run.json"
+    if kind == "truncated":
+        tensors.write_bytes(tensors.read_bytes()[:-10])
+    elif kind == "one bit":
+        content = bytearray(tensors.read_bytes())
+        content[-1] ^= 1
+        tensors.write_bytes(content)
+    elif kind == "missing":
+        tensors.unlink()
+    elif kind == "no json":
+        about.unlink()
+    elif kind == "half a json":
+        about.write_text(about.read_text()[:50])
+    elif kind == "foreign":
+        about.write_text(json.dumps({"format": "somebody else's", "sha256": {}}))
+    else:
+        about.write_text("[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("truncated", "model.safetensors"),
+        ("one bit", "model.safetensors"),
+        ("missing", "model.safetensors"),
+        ("no json", "run.json"),
+        ("half a json", "run.json"),
+        ("foreign", "somebody else's"),
+        ("a list", "run.json"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused_and_the_one_before_offered(kind, names, trained, fresh, data, cpu):
+    newest = trained / "step-00000012"
+    damage(kind, newest)
+    with pytest.raises(ValueError, match=names) as error:
+        train(fresh(), data, RUN, cpu, checkpoint_dir=trained, resume=True)
+    assert str(newest) in str(error.value) and "Delete that folder" in str(error.value)
+    assert "step-00000006, is then taken" in str(error.value)
+    for path in newest.iterdir():
+        path.unlink()
+    newest.rmdir()
+    history = train(fresh(), data, RUN, cpu, checkpoint_dir=trained, resume=True)
+    assert [r.step for r in history.train] == list(range(1, 13))
+
+
+def test_nothing_is_taken_from_the_folder_above_a_checkpoint(trained):
+    about = trained / "step-00000012" / "run.json"
+    (trained / "model.safetensors").write_bytes(b"")
+    told = json.loads(about.read_text())
+    told["sha256"] = {"../model.safetensors": told["sha256"]["model.safetensors"]}
+    about.write_text(json.dumps(told))
+    tensors, _ = checkpoints.load(about.parent)
+    assert tensors["model"]  # its own
+
+
+def test_a_full_disk_leaves_the_old_checkpoints_and_says_so(trained, fresh, data, cpu, monkeypatch):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    save_file, calls = checkpoints.save_file, []
+
+    def full(tensors, path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(tensors, path)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    model = fresh()
+    state = checkpoints.TrainingState(
+        model, [], torch.amp.GradScaler("cpu", enabled=False), torch.Generator()
+    )
+    state.step = 13
+    with pytest.raises(OSError, match=r"No space left on device.*earlier ones are untouched.*make room"):
+        state.save(trained, {})
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(trained, fresh, data, cpu):
+    with pytest.raises(ValueError, match="resume=True"):
+        train(fresh(), data, RUN, cpu, checkpoint_dir=trained)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"), [(dict(steps=13), "steps"), (dict(lr=0.001, seed=1), "lr, seed")]
+)
+def test_another_recipe_is_not_mistaken_for_the_same_run(changed, named, trained, fresh, data, cpu):
+    with pytest.raises(ValueError, match=f"another {named}"):
+        train(fresh(), data, dataclasses.replace(RUN, **changed), cpu, checkpoint_dir=trained, resume=True)
+
+
+def test_another_text_is_not_mistaken_for_the_same_run(trained, fresh, data, cpu):
+    other = dataclasses.replace(data, train=data.train.flip(0))
+    with pytest.raises(ValueError, match="another text"):
+        train(fresh(), other, RUN, cpu, checkpoint_dir=trained, resume=True)
+
+
+@pytest.mark.parametrize("other", [dict(n_embd=32), dict(n_layer=2), dict(activation="gelu")])
+def test_another_model_is_not_mistaken_for_the_same_run(other, trained, fresh, data, cpu):
+    with pytest.raises(ValueError, match="another model"):
+        train(fresh(**other), data, RUN, cpu, checkpoint_dir=trained, resume=True)
+
+
+def test_resume_without_a_folder_is_refused(fresh, data, cpu):
+    with pytest.raises(ValueError, match="checkpoint_dir"):
+        train(fresh(), data, RUN, cpu, resume=True)
+
+
+def test_a_folder_without_checkpoints_holds_no_model(tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint"):
+        checkpoints.load_model(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(fresh, data, cpu, tmp_path, monkeypatch):
+    def poison(record):
+        if record.step == 10:
+            with torch.no_grad():
+                model.head.weight[0, 0] = torch.nan
+
+    model = fresh()
+    with pytest.raises(ValueError, match="at step 10"):
+        train(model, data, RUN, cpu, poison, checkpoint_dir=tmp_path, checkpoint_every=2)
+    assert [path.name for path in checkpoints.all_in(tmp_path)] == ["step-00000006", "step-00000008"]
+    kept = checkpoints.load_model(tmp_path)
+    assert all(parameter.isfinite().all() for parameter in kept.parameters())
+
+
+def test_drive_is_asked_for_only_on_colab():
+    with pytest.raises(RuntimeError, match="any folder"):
+        checkpoints.on_drive("chapter-1")
