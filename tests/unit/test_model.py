@@ -67,48 +67,6 @@ def test_gpt2_124m_has_the_published_number_of_parameters():
     assert config.n_params == 124_439_808
 
 
-def copy_into_hugging_face(model, theirs):
-    """Copy our weights into a GPT2LMHeadModel, which stores its matrices transposed."""
-    ours = dict(model.named_parameters())
-    names = {"tokens.weight": "transformer.wte.weight", "positions.weight": "transformer.wpe.weight"}
-    names |= {f"norm.{kind}": f"transformer.ln_f.{kind}" for kind in ("weight", "bias")}
-    parts = {"norm1": "ln_1", "attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj"}
-    parts |= {"norm2": "ln_2", "mlp.up": "mlp.c_fc", "mlp.out": "mlp.c_proj"}
-    for layer, (mine, their), kind in itertools.product(
-        range(model.config.n_layer), parts.items(), ("weight", "bias")
-    ):
-        names[f"blocks.{layer}.{mine}.{kind}"] = f"transformer.h.{layer}.{their}.{kind}"
-    assert set(names) == set(ours)
-    target = dict(theirs.named_parameters())
-    assert set(names.values()) == set(target)
-    with torch.no_grad():
-        for mine, their in names.items():
-            is_matrix = ours[mine].ndim == 2 and "blocks" in mine
-            target[their].copy_(ours[mine].T if is_matrix else ours[mine])
-
-
-def test_the_gpt2_preset_equals_hugging_face_with_the_same_weights():
-    transformers = pytest.importorskip("transformers", reason="the parity test needs the test extra")
-    model = GPT(GPTConfig.gpt2(50, **SIZES))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    config = transformers.GPT2Config(
-        vocab_size=50,
-        n_positions=24,
-        n_layer=2,
-        n_head=4,
-        n_embd=32,
-        resid_pdrop=0,
-        embd_pdrop=0,
-        attn_pdrop=0,
-    )
-    theirs = transformers.GPT2LMHeadModel(config).eval()
-    copy_into_hugging_face(model, theirs)
-    with torch.no_grad():
-        torch.testing.assert_close(model(random_ids()), theirs(random_ids()).logits, atol=1e-4, rtol=0)
-
-
 def test_rotated_products_depend_on_the_distance_alone():
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(8, generator=generator), torch.randn(8, generator=generator)
