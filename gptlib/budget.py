@@ -70,8 +70,8 @@ def _best_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies in it, float16 on older GPUs such as a T4, float32 elsewhere."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    fast = device.type == "cpu" and "amx_bf16" in _cpu_line("flags")
-    return torch.bfloat16 if fast else torch.float32
+    flags = _cpu_line("flags").split() if device.type == "cpu" else ()
+    return torch.bfloat16 if {"amx_bf16", "avx512_bf16"} & set(flags) else torch.float32
 
 
 def _cpu_name() -> str:

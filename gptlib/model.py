@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptlib.layers import Linear, make_norm, rotate, rotation_table
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -28,6 +30,7 @@ class GPTConfig:
     activation: str = "gelu"  # "gelu", "relu", "relu2" (So 2021) or "swiglu" (Shazeer 2020)
     bias: bool = True  # in linear layers and LayerNorm
     tie_embeddings: bool = True  # one matrix reads tokens in and scores them out (Press and Wolf 2017)
+    scale_embeddings: bool = False  # times sqrt(C) when looked up (Vaswani 2017, section 3.4)
     zero_init: bool = False  # projections into the residual stream start at 0: blocks start as identity
     dropout: float = 0.0  # probability, in [0, 1)
     rope_base: float = 10_000.0  # the slowest rotation has a wavelength of about 2 pi rope_base tokens
@@ -52,9 +55,12 @@ class GPTConfig:
 
     @classmethod
     def modern(cls, vocab_size: int, **sizes) -> "GPTConfig":
-        """The choices usual in 2025: RoPE, RMSNorm, QK-norm, ReLU squared, no biases, untied."""
+        """The choices usual in 2025: RoPE, RMSNorm, QK-norm, ReLU squared, no biases, untied.
+
+        The embeddings are scaled, which also lets them learn sqrt(C) times as fast beside the rest.
+        """
         choices = dict(positions="rope", norm="rmsnorm", qk_norm=True, activation="relu2")
-        choices |= dict(bias=False, tie_embeddings=False, zero_init=True)
+        choices |= dict(bias=False, tie_embeddings=False, scale_embeddings=True, zero_init=True)
         return cls(vocab_size, **(choices | sizes))
 
     @property
@@ -121,31 +127,8 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}")
 
 
-def rotation_table(T: int, H: int, base: float) -> Tensor:
-    """Return the cosine and the signed sine of every position's angle for every channel: (2, T, H)."""
-    frequency = base ** -(torch.arange(0, H, 2) / H)  # (H/2,)
-    angle = torch.arange(T)[:, None] * frequency  # (T, H/2)
-    cos, sin = angle.cos(), angle.sin()
-    return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])  # (2, T, H)
-
-
-def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn each pair of channels by an angle proportional to the position: (B, nh, T, H) -> (B, nh, T, H).
-
-    `table` (2, T, H) holds the cosines and sines of these positions. After it, the product of a
-    query at i and a key at j depends on i - j alone (Su et al. 2021, equation 34; channel h is
-    paired with h + H/2).
-    """
-    cos, sin = table.to(x.dtype)  # each (T, H)
-    partner = x.roll(x.shape[-1] // 2, -1)  # (B, nh, T, H): h + H/2 in the place of h, and the reverse
-    return x * cos + partner * sin
-
-
-def make_norm(config: GPTConfig) -> nn.Module:
-    """Return LayerNorm (Ba et al. 2016) or RMSNorm over the channels."""
-    if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
-    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+def _norm(config: GPTConfig) -> nn.Module:
+    return make_norm(config.norm, config.n_embd, config.bias, config.norm_eps)
 
 
 class KVCache:
@@ -174,8 +157,8 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.config = config
         self.heads = (config.n_head, config.kv_heads, config.kv_heads)  # of queries, keys, values
-        self.qkv = nn.Linear(config.n_embd, sum(self.heads) * config.head_size, bias=config.bias)
-        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.qkv = Linear(config.n_embd, sum(self.heads) * config.head_size, bias=config.bias)
+        self.out = Linear(config.n_embd, config.n_embd, bias=config.bias)
         if config.positions == "rope":
             table = rotation_table(config.context_length, config.head_size, config.rope_base)
             self.register_buffer("rotation", table, persistent=False)
@@ -230,8 +213,8 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = config.activation
         branches = 2 if config.activation == "swiglu" else 1
-        self.up = nn.Linear(config.n_embd, branches * config.hidden, bias=config.bias)
-        self.out = nn.Linear(config.hidden, config.n_embd, bias=config.bias)
+        self.up = Linear(config.n_embd, branches * config.hidden, bias=config.bias)
+        self.out = Linear(config.hidden, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -252,8 +235,8 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.norm1, self.attention = make_norm(config), CausalSelfAttention(config)
-        self.norm2, self.mlp = make_norm(config), MLP(config)
+        self.norm1, self.attention = _norm(config), CausalSelfAttention(config)
+        self.norm2, self.mlp = _norm(config), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
@@ -273,8 +256,8 @@ class GPT(nn.Module):
             self.positions = nn.Embedding(config.context_length, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = make_norm(config)
-        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.norm = _norm(config)
+        self.head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.tokens.weight
         self._initialise(torch.Generator().manual_seed(seed))
@@ -309,6 +292,8 @@ class GPT(nn.Module):
                 f"{end} tokens do not fit into a context of {self.config.context_length}: give fewer"
             )
         x = self.tokens(ids)  # (B, T, C)
+        if self.config.scale_embeddings:
+            x = x * math.sqrt(self.config.n_embd)
         if self.config.positions == "learned":
             x = x + self.positions.weight[start:end]  # (B, T, C)
         return self.dropout(x)

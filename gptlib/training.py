@@ -34,7 +34,7 @@ class TrainConfig:
     batch_size: int = 16  # B, windows a forward pass, of all processes together
     accumulate: int = 1  # forward passes an update; the effective batch is batch_size x accumulate
     optimizer: str = "muon"  # for the hidden matrices, AdamW for the rest; or "adamw" for all
-    lr: float = 0.02  # AdamW's peak rate beside Muon; alone it wants 0.001 to 0.004
+    lr: float = 0.007  # AdamW's peak rate beside Muon; alone it wants 0.001 to 0.004
     muon_lr: float = 0.03  # Muon's peak rate
     betas: tuple[float, float] = (0.8, 0.95)  # AdamW's memory of the gradient and of its square
     weight_decay: float = 0.0  # pull of the matrices towards 0, times the rate, a step

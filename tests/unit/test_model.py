@@ -6,7 +6,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gptlib.model import GPT, MLP, GPTConfig, rotate, rotation_table
+from gptlib.layers import Linear, rotate, rotation_table
+from gptlib.model import GPT, MLP, GPTConfig
 
 SIZES = dict(context_length=24, n_layer=2, n_head=4, n_embd=32)
 FIELDS = {
@@ -168,3 +169,28 @@ def test_blocks_of_the_modern_preset_start_by_doing_nothing():
     model = GPT(GPTConfig.modern(10, context_length=8, n_layer=2, n_head=2, n_embd=8))
     x = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert all(torch.equal(block(x), x) for block in model.blocks)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(1, 1, 8), (2, 3, 8), (8,), (4, 20, 8), (0, 8)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_product_that_is_shared_among_threads_is_the_plain_one(threads, shape, bias):
+    before = torch.get_num_threads()
+    layer = Linear(8, 10, bias=bias)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    try:
+        torch.set_num_threads(threads)
+        y = layer(x)
+    finally:
+        torch.set_num_threads(before)
+    plain = torch.nn.functional.linear(x, layer.weight, layer.bias)
+    torch.testing.assert_close(y, plain)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], torch.autograd.grad(plain.sum(), x)[0])
+
+
+def test_scaled_embeddings_are_those_of_vaswani():
+    """Multiplied by sqrt(C) where they are looked up, and nowhere else."""
+    plain, scaled = make(n_embd=16), make(n_embd=16, scale_embeddings=True)
+    ids = random_ids()
+    place = plain.positions.weight[:24]
+    torch.testing.assert_close(scaled.embed(ids) - place, 4 * (plain.embed(ids) - place))

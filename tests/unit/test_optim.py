@@ -75,7 +75,10 @@ def test_muon_is_that_of_torch():
     shapes = [(8, 8), (24, 8), (8, 24), (8, 8)]
     start = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
     ours, theirs = ([torch.nn.Parameter(s.clone()) for s in start] for _ in range(2))
-    muons = (Muon(ours, 0.1, 0.1, torch.bfloat16), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1))
+    muons = (
+        Muon(ours, 0.1, 0.1, torch.bfloat16),
+        torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1, ns_steps=3),
+    )
     generator = torch.Generator().manual_seed(9)
     for _ in range(5):
         for a, b in zip(ours, theirs, strict=True):

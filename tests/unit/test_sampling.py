@@ -131,8 +131,8 @@ CHOICES = [
 def loud(request):
     """A model with large weights, in which every token that is read changes what is written."""
     model = GPT(request.param)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1 and name != "tokens.weight":
             parameter.data *= 10
     return model
 
