@@ -33,8 +33,8 @@ RECIPE = TrainConfig(
     final_lr=0.1,
     eval_every=0,
 )
-OURS = TrainConfig(steps=310, batch_size=12, eval_every=0)
-OURS_SMALL = replace(OURS, steps=440)
+OURS = TrainConfig(steps=340, batch_size=12, eval_every=0)
+OURS_SMALL = replace(OURS, steps=470)
 
 
 def recipe(seed: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import transformers
 
 from gptlib.budget import Budget
+from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT, GPTConfig
 from gptlib.optim import make_optimizers
 from gptlib.training import next_token_loss
@@ -22,6 +23,7 @@ TURNS, STEPS = 3, 12
 
 
 def ours(dtype, n_layer, n_head, n_embd, T, B, V, seed) -> float:
+    keep_freed_memory()  # as train() does
     model = GPT(GPTConfig.gpt2(V, context_length=T, n_layer=n_layer, n_head=n_head, n_embd=n_embd), seed)
     optimizers = make_optimizers(model, "adamw", 1e-3, 1e-3, (0.9, 0.95), 0.1, torch.float32)
 

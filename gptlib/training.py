@@ -19,6 +19,7 @@ from gptlib.budget import Budget
 from gptlib.checkpoints import Keeper, TrainingState
 from gptlib.distributed import mean_over_ranks, process_group, rank, world_size
 from gptlib.history import History, Record
+from gptlib.memory import keep_freed_memory
 from gptlib.optim import make_optimizers, schedule
 from gptlib.progress import progress
 from gptlib.tokenizers import EncodedCorpus
@@ -169,6 +170,7 @@ def train(
     T = model.context_length
     check_length(data.train, T)
     check_length(data.validation, T)
+    keep_freed_memory()
     keeper = Keeper(checkpoint_dir, checkpoint_every, resume)
     with torch.random.fork_rng(), process_group(budget.device) as device:
         tokens_per_step = config.batch_size * config.accumulate * T

@@ -1,0 +1,19 @@
+"""Memory on a CPU: keep what is freed, instead of asking the system for it again at every step."""
+
+import ctypes
+import platform
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names for them, in glibc's malloc.h
+LIMIT = 2**30  # bytes
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed blocks of up to 1 GiB for the next allocation; say whether it does.
+
+    By default it gives large ones back, and each page is then cleared and mapped anew: thousands a step
+    for a small model, an eighth of its time. Elsewhere than on Linux with glibc, nothing is changed.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(MMAP_THRESHOLD, LIMIT) and libc.mallopt(TRIM_THRESHOLD, LIMIT))

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import pytest
+
+from gptlib.memory import keep_freed_memory
+
+PROGRAM = """
+import resource, torch
+from gptlib.memory import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+a = torch.ones(500_000)
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    kept = [a + 1 for _ in range(20)]  # 40 MB
+    del kept
+before = faults()
+for _ in range(3):
+    kept = [a + 1 for _ in range(20)]
+    del kept
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not keep_freed_memory(), reason="this system's C library is not glibc: nothing to set")
+def test_memory_that_was_freed_is_used_again_without_asking_the_system():
+    def new_pages(keep):
+        ran = subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(keep=keep)], capture_output=True, text=True, check=True
+        )
+        return int(ran.stdout)
+
+    assert new_pages(True) < 1000 < new_pages(False)
