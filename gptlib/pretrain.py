@@ -47,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
     """Return what the command line may say."""
     p = argparse.ArgumentParser(
         prog="python -m gptlib.pretrain",
-        description="Train a GPT to predict the next token of a text, and keep checkpoints of it. Started again "
-        "with the same arguments, it goes on where it was stopped. For several GPUs of one machine: "
+        description="Train a GPT to predict the next token of a text, and keep checkpoints of it. Started "
+        "again with the same arguments, it goes on where it was stopped. For several GPUs of one machine: "
         "torchrun --nproc-per-node=8 -m gptlib.pretrain, and the same arguments.",
     )
     default = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         choices=PRESETS,
         default="babygpt",
         help="the model: babygpt takes minutes on a "
-        "laptop; gpt2 has the shape of GPT-2 124M, modern the same size with today's choices: both want a GPU",
+        "laptop; gpt2 has the shape of GPT-2 124M, modern its size with today's choices; both want a GPU",
     )
     p.add_argument(
         "--corpus",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,13 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(fresh, data, 
 def test_drive_is_asked_for_only_on_colab():
     with pytest.raises(RuntimeError, match="any folder"):
         checkpoints.on_drive("chapter-1")
+
+
+def test_on_colab_one_argument_puts_checkpoints_on_drive(monkeypatch):
+    mounted = []
+    colab = types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert checkpoints.on_drive("one") == Path("/content/drive/MyDrive/gpt-measured/one")
+    assert mounted == ["/content/drive"]

@@ -1,9 +1,11 @@
 import dataclasses
 import math
+import shutil
 
 import pytest
 import torch
 
+from gptlib import training
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import EncodedCorpus
 from gptlib.training import (
@@ -182,6 +184,71 @@ def test_the_gradient_is_clipped_to_its_largest_norm(tiny, data, cpu, monkeypatc
 def test_evaluation_is_without_dropout_and_leaves_the_model_as_it_was(tokenizer, data):
     model = GPT(GPTConfig.gpt2(tokenizer.vocab_size, context_length=16, n_layer=1, n_embd=16, dropout=0.5))
     assert evaluate(model.train(), data.validation) == evaluate(model.eval(), data.validation)
-    for training in (True, False):
-        evaluate(model.train(training), data.validation)
-        assert model.training == training
+    for mode in (True, False):
+        evaluate(model.train(mode), data.validation)
+        assert model.training == mode
+
+
+def run_of(tokenizer, data, budget, **changes):
+    model = GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16))
+    return losses(train(model, data, dataclasses.replace(QUICK, **changes), budget))
+
+
+def test_half_precision_trains_as_single_does(tokenizer, data, cpu):
+    half = dataclasses.replace(cpu, dtype=torch.bfloat16)
+    single, mixed = run_of(tokenizer, data, cpu), run_of(tokenizer, data, half)
+    assert mixed == pytest.approx(single, abs=0.05) and mixed != single
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_compiled_model_trains_as_it_does_uncompiled(tokenizer, data, cpu, dtype):
+    budget = dataclasses.replace(cpu, dtype=dtype)
+    expected = run_of(tokenizer, data, budget, accumulate=2)
+    compiled = run_of(tokenizer, data, budget, accumulate=2, compile=True)
+    assert compiled == pytest.approx(expected, abs=1e-4 if dtype == torch.float32 else 0.05)
+
+
+def test_the_backward_pass_holds_the_logits_once(tiny):
+    ids = torch.zeros((3, 16), dtype=torch.long)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        next_token_loss(tiny(ids), ids)
+    V = tiny.config.vocab_size
+    assert len({t.data_ptr() for t in kept if t.numel() == 3 * 16 * V}) == 1
+
+
+def test_training_on_a_cpu_reads_the_corpus_where_it_lies(tiny, data, cpu, monkeypatch):
+    seen = []
+    draw = training.draw_batch
+    monkeypatch.setattr(training, "draw_batch", lambda ids, *rest: seen.append(ids) or draw(ids, *rest))
+    train(tiny, data, dataclasses.replace(QUICK, steps=1), cpu)
+    assert seen[0].data_ptr() == data.train.data_ptr()
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_an_interrupted_run_returns_the_history_so_far(tiny, data, cpu, monkeypatch, at):
+    """The interrupt comes in the midst of the step after `at`, whose loss is then not in the history."""
+    update, calls = training._update, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) > at:
+            raise KeyboardInterrupt
+        update(*arguments)
+
+    monkeypatch.setattr(training, "_update", interrupted)
+    with pytest.warns(UserWarning, match=f"interrupted after step {at} of 20"):
+        history = train(tiny, data, QUICK, cpu)
+    assert history.interrupted and [r.step for r in history.train] == list(range(1, at + 1))
+    assert history.final.step == at
+    assert history.final.loss == pytest.approx(evaluate(tiny, data.validation))
+
+
+def test_losses_that_wait_for_a_gpu_are_all_told_and_named_by_their_steps(tiny, data, cpu, monkeypatch):
+    expected = losses(train(GPT(tiny.config), data, QUICK, cpu))
+    monkeypatch.setattr(training, "LOG_EVERY", {"cpu": 6})
+    history = train(GPT(tiny.config), data, QUICK, cpu)
+    assert losses(history) == expected
+    assert [r.step for r in history.train] == list(range(1, 21))
