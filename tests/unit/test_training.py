@@ -202,6 +202,7 @@ def test_half_precision_trains_as_single_does(tokenizer, data, cpu):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a compiler")
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself, which "error" would break off
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_compiled_model_trains_as_it_does_uncompiled(tokenizer, data, cpu, dtype):
     budget = dataclasses.replace(cpu, dtype=dtype)
