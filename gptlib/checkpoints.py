@@ -192,7 +192,7 @@ class Keeper:
             state.load(found[-1], self.given)
             if rank() == 0:
                 _tidy(self.folder)
-            if rank():  # the first process has its own dropout back; what the others draw next is new
+            else:  # the first process has its own dropout back; what the others draw next is new
                 torch.manual_seed(hash((config["seed"], rank(), state.step)))
 
     def due(self, step: int) -> bool:

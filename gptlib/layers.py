@@ -1,4 +1,4 @@
-"""The small pieces that a GPT is put together from: rotated positions, norms, matrix products.
+"""The small pieces that a GPT is put together from: matrix products and rotated positions.
 
 Shapes: B batch, T time (tokens), C channels, nh heads, H head size.
 """
@@ -49,10 +49,3 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     cos, sin = table.to(x.dtype)  # each (T, H)
     partner = x.roll(x.shape[-1] // 2, -1)  # (B, nh, T, H): h + H/2 in the place of h, and the reverse
     return x * cos + partner * sin
-
-
-def make_norm(kind: str, channels: int, bias: bool, eps: float) -> nn.Module:
-    """Return a "layernorm" (Ba et al. 2016) or an "rmsnorm" (Zhang and Sennrich 2019) over the channels."""
-    if kind == "rmsnorm":
-        return nn.RMSNorm(channels, eps=eps)
-    return nn.LayerNorm(channels, eps=eps, bias=bias)

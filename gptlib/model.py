@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptlib.layers import Linear, make_norm, rotate, rotation_table
+from gptlib.layers import Linear, rotate, rotation_table
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,11 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}")
 
 
-def _norm(config: GPTConfig) -> nn.Module:
-    return make_norm(config.norm, config.n_embd, config.bias, config.norm_eps)
+def make_norm(config: GPTConfig) -> nn.Module:
+    """Return LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019) over the channels."""
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
+    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
 
 
 class KVCache:
@@ -190,10 +193,8 @@ class CausalSelfAttention(nn.Module):
             if start and T > 1:
                 how["attn_mask"] = torch.ones(T, start + T, dtype=torch.bool, device=x.device).tril(start)
         if x.device.type == "cpu":  # where bfloat16 would make this kernel several times slower
-            with torch.autocast("cpu", enabled=False):
-                q, k, v = q.float(), k.float(), v.float()
-                mixed = F.scaled_dot_product_attention(q, k, v, **how)  # (B, nh, T, H)
-        else:
+            q, k, v = q.float(), k.float(), v.float()
+        with torch.autocast("cpu", enabled=False):
             mixed = F.scaled_dot_product_attention(q, k, v, **how)  # (B, nh, T, H)
         return self.out(mixed.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
 
@@ -235,8 +236,8 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.norm1, self.attention = _norm(config), CausalSelfAttention(config)
-        self.norm2, self.mlp = _norm(config), MLP(config)
+        self.norm1, self.attention = make_norm(config), CausalSelfAttention(config)
+        self.norm2, self.mlp = make_norm(config), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
@@ -256,7 +257,7 @@ class GPT(nn.Module):
             self.positions = nn.Embedding(config.context_length, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = _norm(config)
+        self.norm = make_norm(config)
         self.head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.tokens.weight

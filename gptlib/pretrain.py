@@ -7,7 +7,6 @@ torchrun --nproc-per-node=8 -m gptlib.pretrain --preset gpt2 --corpus my_text.tx
 import argparse
 import json
 import sys
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 from gptlib.budget import Budget
@@ -51,7 +50,6 @@ def parser() -> argparse.ArgumentParser:
         "again with the same arguments, it goes on where it was stopped. For several GPUs of one machine: "
         "torchrun --nproc-per-node=8 -m gptlib.pretrain, and the same arguments.",
     )
-    default = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
     p.add_argument(
         "--preset",
         choices=PRESETS,
@@ -106,12 +104,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--lr",
         type=float,
-        help=f"AdamW's peak learning rate; default: {default['lr']} beside Muon, 0.0006 alone",
+        help=f"AdamW's peak learning rate; default: {TrainConfig.lr} beside Muon, 0.0006 alone",
     )
     p.add_argument(
         "--muon-lr",
         type=float,
-        default=default["muon_lr"],
+        default=TrainConfig.muon_lr,
         help="Muon's peak learning rate; default: %(default)s",
     )
     p.add_argument("--warmup", type=int, default=0, help="steps over which the rates rise; default: 0")

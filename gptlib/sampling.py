@@ -87,7 +87,7 @@ def _continue(model, prompts, max_tokens, how, seed, stop, use_cache) -> list[li
         row[: len(prompt)] = torch.tensor(prompt)
     cache = KVCache(model.config, len(prompts), device) if use_cache and isinstance(model, GPT) else None
     for here in range(int(lengths.min()), ids.shape[1]):
-        logits = _last_logits(model, ids[:, :here].to(device), cache)  # (B, V)
+        logits = _last_logits(model, ids[:, :here], device, cache)  # (B, V)
         drawn = _draw(logits, generator, **how)  # (B,)
         ids[:, here] = torch.where(here < lengths, ids[:, here], drawn)
         if stop is not None:
@@ -97,21 +97,23 @@ def _continue(model, prompts, max_tokens, how, seed, stop, use_cache) -> list[li
     return [row[:end].tolist() for row, end in zip(ids, ends, strict=True)]
 
 
-def _last_logits(model: nn.Module, ids: Tensor, cache: KVCache | None) -> Tensor:
+def _last_logits(model: nn.Module, ids: Tensor, device: torch.device, cache: KVCache | None) -> Tensor:
     """Score what follows ids: (B, T) -> (B, V). A cache is read and extended until the context is full."""
     T = model.context_length
-    if not isinstance(model, GPT):
-        return model(ids[:, -T:])[:, -1]
     # Past the context's end every token sits at another position in the window: nothing kept is of use.
-    if cache is None or ids.shape[1] > T:
-        return model.head(model.states(ids[:, -T:])[:, -1])
-    return model.head(model.states(ids[:, cache.length :], cache)[:, -1])
+    if ids.shape[1] > T:
+        cache = None
+    new = ids[:, cache.length :] if cache else ids[:, -T:]  # (B, tokens not read yet)
+    new = new.to(device)
+    if not isinstance(model, GPT):
+        return model(new)[:, -1]
+    return model.head(model.states(new, cache)[:, -1])
 
 
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_k, top_p) -> Tensor:
     """Draw one token a row, on the CPU, so that a seed means the same on every device: (B, V) -> (B,)."""
-    _check(logits.shape[-1], temperature, top_k, top_p)
     if temperature == 0:
+        _check(logits.shape[-1], temperature, top_k, top_p)
         return logits.argmax(-1).cpu()
     probabilities = next_token_probabilities(logits, temperature, top_k, top_p)
     return torch.multinomial(probabilities.cpu(), 1, generator=generator)[:, 0]
