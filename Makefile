@@ -6,7 +6,7 @@ NOTEBOOKS := $(filter-out notebooks/exercises/%,$(wildcard notebooks/*.ipynb))
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks bench clean
+.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -63,6 +63,9 @@ site: book
 
 notebooks: setup  ## execute all notebooks in place; NB=01_babygpt picks one
 	TQDM_DISABLE=1 $(BIN)/python notebooks/execute.py $(if $(NB),notebooks/$(NB).ipynb,$(NOTEBOOKS))
+
+record: setup  ## record the larger runs of a chapter, a row each, resumable: make record CHAPTER=finetuning
+	$(BIN)/python -m gptlib.record $(CHAPTER)
 
 bench: setup  ## measure speed beside other libraries, into benchmarks/RESULTS.md; a quarter of an hour
 	TQDM_DISABLE=1 $(BIN)/python benchmarks/run.py

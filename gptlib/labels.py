@@ -66,7 +66,8 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
     """Set aside a share of the documented functions and classes; return the rest, and what was set aside.
 
     The choice is by a hash of the text, whatever the module. What is set aside includes the functions
-    and classes of the validation modules, and no text of it occurs in the training text that is left.
+    and classes of the validation modules; their first paragraphs differ from each other, and none of
+    them occurs in the training text that is left.
     Raises ValueError when the share is not in (0, 1) or the corpus has no functions and classes.
     """
     if not 0 < share < 1:
@@ -80,9 +81,10 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
     kept = tuple(d for d in corpus.train_documents if d.body not in aside)
     seen = SEPARATOR.join(document.body for document in kept)
     labelled += [d for d in corpus.validation_documents if d.signature]
+    unlike = {_first_paragraph(document): document for document in reversed(labelled)}
     return (
         Corpus(f"{corpus.name}-{1 - share:.0%}", kept, corpus.validation_documents),
-        tuple(d for d in labelled if d.body not in seen),
+        tuple(document for paragraph, document in unlike.items() if paragraph not in seen)[::-1],
     )
 
 
@@ -112,9 +114,13 @@ def _number(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
 
 
+def _first_paragraph(document: Document) -> str:
+    return document.body.split("\n\n")[0]
+
+
 def _docstring(document: Document) -> str:
     """The first paragraph of a document, as it stands in a source file."""
-    summary = " ".join(document.body.split("\n\n")[0].split())
+    summary = " ".join(_first_paragraph(document).split())
     return f'    """{summary[:SUMMARY_CHARACTERS]}"""\n\n'
 
 

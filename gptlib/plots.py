@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 # Okabe and Ito's colour-blind safe palette; a name means the same thing through the whole book.
@@ -97,3 +98,22 @@ def attention(ax: Axes, weights: np.ndarray, tokens: Sequence[str], title: str) 
     ax.set_yticks(range(len(names)), names, fontsize=8.5)
     ax.set(title=title, xlabel="is read", ylabel="reads")
     ax.grid(False)
+
+
+def sequences(ax: Axes, groups: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> None:
+    """Draw token sequences as rows of boxes, a named group below the other, markers in grey."""
+    y, markers = 0.0, {"start", "delim", "extract"}
+    for name, rows in groups:
+        for row in rows:
+            x = 0.0
+            for part in row:
+                width = 1.0 if part in markers else 2.2
+                color = "#DDDDDD" if part in markers else "#CFE3F2"
+                ax.add_patch(Rectangle((x, y), width - 0.06, 0.8, color=color, linewidth=0))
+                ax.text(x + width / 2, y + 0.4, part, ha="center", va="center", fontsize=9)
+                x += width
+            y += 1
+        ax.text(-0.2, y - len(rows) / 2 - 0.1, name, ha="right", va="center", weight="bold")
+        y += 0.4
+    ax.set(xlim=(-2.6, 7.5), ylim=(y, -0.2))
+    ax.axis("off")

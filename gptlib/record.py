@@ -80,18 +80,13 @@ def finetuning(path: Path) -> None:
         {seed: docs_tasks(aside, seed) for seed in range(3)},
         METHODS | VARIANTS,
     )
-    runs = [
-        {"task": task.kind, "method": method, "n": n, "seed": seed}
-        for seed in tasks
-        for task in tasks[seed].values()
-        for n in label_counts(len(task.train), len(task.answers))
-        for method in METHODS
-    ] + [
-        {"task": kind, "method": method, "n": 100 * len(tasks[seed][kind].answers), "seed": seed}
-        for seed in tasks
-        for kind in ("classification", "multiple_choice")
-        for method in VARIANTS
-    ]
+    runs = []
+    for seed, its_tasks in tasks.items():
+        for kind, task in its_tasks.items():
+            some = {n: list(METHODS) for n in label_counts(len(task.train), len(task.answers))}
+            if kind in ("classification", "multiple_choice"):
+                some[100 * len(task.answers)] += VARIANTS
+            runs += [{"task": kind, "method": way, "n": n, "seed": seed} for n in some for way in some[n]]
     record(
         path,
         runs,

@@ -34,6 +34,19 @@ def next_token_probabilities(
     return probabilities
 
 
+@torch.no_grad()
+def sequence_logps(model: nn.Module, ids: Tensor) -> Tensor:
+    """Return the log-probability, in nats, of each token given those before it: (B, T) -> (B, T - 1).
+
+    Tokens that fill a row up at its end do not change what stands before them: leave theirs out of sums.
+    """
+    was_training = model.training
+    model.eval()
+    logps = model(ids[:, :-1]).float().log_softmax(-1)  # (B, T - 1, V)
+    model.train(was_training)
+    return logps.gather(-1, ids[:, 1:, None])[..., 0]  # (B, T - 1)
+
+
 Prompt = str | list[int]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gptlib.model import GPT, GPTConfig, KVCache
-from gptlib.sampling import generate, next_token_probabilities
+from gptlib.sampling import generate, next_token_probabilities, sequence_logps
 
 P = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
 
@@ -177,3 +177,19 @@ def test_a_list_ends_with_the_stop_token_where_a_tensor_repeats_it(tiny):
 def test_an_empty_prompt_among_several_is_refused(tiny):
     with pytest.raises(ValueError, match="empty"):
         generate(tiny, [[1], []])
+
+
+def test_sequence_logps_are_those_of_the_next_tokens():
+    model = GPT(GPTConfig.modern(5, context_length=8, n_layer=1, n_head=2, n_embd=8, zero_init=False))
+    ids = torch.tensor([[1, 2, 3, 4], [4, 0, 0, 2]])
+    logps = sequence_logps(model, ids)  # (B, T - 1)
+    every = model(ids).log_softmax(-1)
+    for b in range(2):
+        for t in range(3):
+            assert logps[b, t].item() == pytest.approx(every[b, t, ids[b, t + 1]].item(), abs=1e-5)
+
+
+def test_sequence_logps_of_all_continuations_sum_to_one():
+    model = GPT(GPTConfig.modern(3, context_length=8, n_layer=1, n_head=2, n_embd=8, zero_init=False))
+    ids = torch.cartesian_prod(torch.tensor([1]), torch.arange(3), torch.arange(3))  # (9, 3)
+    assert sequence_logps(model, ids).sum(1).exp().sum().item() == pytest.approx(1, abs=1e-5)

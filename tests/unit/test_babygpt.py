@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from gptlib import babygpt as module
+from gptlib.babygpt import babygpt
+from gptlib.budget import Budget
+from gptlib.corpora import Corpus, Document
+from gptlib.training import TrainConfig
+
+CPU = Budget("cpu", torch.device("cpu"), torch.float32)
+
+
+def corpus(word="file"):
+    texts = [f"def read_{i}(self):\n    Return the {word} number {i}.\n" * 6 for i in range(12)]
+    documents = [Document(text, "m", "text", "n", "", text) for text in texts]
+    return Corpus("small", tuple(documents[:9]), tuple(documents[9:]))
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPTLIB_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        module, "TrainConfig", lambda **how: TrainConfig(**(how | dict(steps=3, batch_size=2)))
+    )
+    return tmp_path
+
+
+def test_trained_once_and_fetched_afterwards(quick, monkeypatch):
+    first = babygpt(corpus(), CPU)
+    monkeypatch.setattr("gptlib.training._backward", lambda *rest: pytest.fail("trained again"))
+    again = babygpt(corpus(), CPU)
+    assert again.history.final == first.history.final
+    for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_another_text_or_seed_is_another_model(quick):
+    for arguments in ((corpus(), CPU), (corpus("line"), CPU), (corpus(), CPU, 1)):
+        babygpt(*arguments)
+    assert len(list(quick.iterdir())) == 3

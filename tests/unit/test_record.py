@@ -1,0 +1,56 @@
+import pandas as pd
+import pytest
+
+from gptlib import record as module
+from gptlib.record import record, recorded
+
+RUNS = [{"task": task, "n": n} for task in ("a", "b") for n in (1, 2)]
+
+
+def test_rows_say_what_made_them(tmp_path):
+    record(tmp_path / "x.csv", RUNS, lambda run: {"accuracy": run["n"] / 2})
+    rows = recorded("x", tmp_path)
+    assert rows.accuracy.tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert {"commit", "device", "torch", "python", "minutes"} <= set(rows.columns)
+    assert rows.commit.notna().all() and rows.device.notna().all()
+
+
+def test_started_again_it_does_only_what_is_missing(tmp_path):
+    made = []
+
+    def result(run):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(run)
+        return {"accuracy": 1.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path / "x.csv", RUNS, result)
+    assert len(recorded("x", tmp_path)) == 2  # nothing finished is lost
+    again = []
+    record(tmp_path / "x.csv", RUNS, lambda run: again.append(run) or {"accuracy": 1.0})
+    assert again == RUNS[2:]
+    assert len(recorded("x", tmp_path)) == 4
+    record(tmp_path / "x.csv", RUNS, lambda run: pytest.fail("nothing is missing"))
+
+
+def test_what_was_never_recorded_says_so(tmp_path):
+    with pytest.raises(ValueError, match=r"gptlib\.record"):
+        recorded("nothing", tmp_path)
+
+
+def test_the_recorded_rows_of_chapter_2_are_whole():
+    rows = recorded("finetuning-cpu")
+    assert not rows.duplicated(["task", "method", "n", "seed"]).any()
+    assert rows.accuracy.between(0, 1).all() and rows.groupby("task").seed.nunique().eq(3).all()
+    for task, (most, answers) in {"classification": (1008, 8), "multiple_choice": (1527, 4)}.items():
+        found = rows[(rows.task == task) & (rows.method == "pre-trained")].n.unique()
+        assert sorted(found) == module.label_counts(most, answers)
+
+
+def test_the_command_records_a_chapter(tmp_path, monkeypatch):
+    monkeypatch.setitem(module.CHAPTERS, "finetuning", lambda path: record(path, RUNS, lambda run: {"y": 1}))
+    monkeypatch.setattr("sys.argv", ["record", "finetuning", "--folder", str(tmp_path)])
+    module.main()
+    [made] = tmp_path.glob("finetuning-*.csv")
+    assert len(pd.read_csv(made)) == 4
