@@ -49,7 +49,7 @@ def test_word_counts_cannot_tell_what_only_order_decides():
 def baby():
     tokenizer = BPETokenizer.train("def read(self):\n    close the file\n" * 20, 270)
     config = GPTConfig.modern(tokenizer.vocab_size, n_layer=1, n_head=2, n_embd=16, zero_init=False)
-    return BabyGPT(GPT(config), tokenizer, None, History())
+    return BabyGPT(GPT(config, seed=7), tokenizer, None, History())
 
 
 def test_from_scratch_forgets_the_pretrained_weights(baby, monkeypatch):
