@@ -155,6 +155,11 @@ def plain(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
+def fixed_number(text: str) -> float:
+    """Return a number in [0, 1) that a text decides, evenly spread, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
 def cache_folder() -> Path:
     """Return the folder for downloads and trained models: GPTLIB_CACHE, or gptlib in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -233,8 +238,7 @@ def _split_by_module(name: str, documents: list[Document]) -> Corpus:
     unique = list({document.body: document for document in reversed(documents)}.values())[::-1]
     parts: dict[bool, list[Document]] = {False: [], True: []}
     for document in unique:
-        number = int.from_bytes(hashlib.sha256(document.module.encode()).digest()[:4], "big")
-        parts[number < VALIDATION_SHARE * 2**32].append(document)
+        parts[fixed_number(document.module) < VALIDATION_SHARE].append(document)
     seen = SEPARATOR.join(document.body for document in parts[False])
     held_out = tuple(document for document in parts[True] if document.body not in seen)
     return Corpus(name, tuple(parts[False]), held_out)

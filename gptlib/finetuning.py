@@ -66,6 +66,7 @@ class InputFormat:
 
     def _sequence(self, texts: list[list[int]], keep_end_of_first: bool = False) -> list[int]:
         room, wanted = self.max_tokens - len(texts) - 1, sum(map(len, texts))
+        first, *others = texts
         if wanted > room:
             if not self.truncate:
                 raise ValueError(
@@ -74,12 +75,9 @@ class InputFormat:
                     "(of a premise, the beginning)"
                 )
             share = room // len(texts)
-            spare = sum(max(0, share - len(text)) for text in texts)
-            first, *others = texts
-            limit = share + spare if len(texts) > 1 else room
+            limit = max(share, len(texts) * share - sum(map(len, others)))  # what others leave
             first = first[-limit:] if keep_end_of_first else first[:limit]
-            texts = [first, *[other[: room - len(first)] for other in others]]
-        first, *others = texts
+            others = [other[: room - len(first)] for other in others]
         joined = [token for other in others for token in (self.delimiter, *other)]
         return [self.start, *first, *joined, self.extract]
 
@@ -138,7 +136,7 @@ class TaskModel(nn.Module):
     def forward(self, batch: "Batch") -> tuple[Tensor, Tensor]:
         """Return the scores (B, answers), and the states of all tokens (S, T, C)."""
         states = self.gpt.states(batch.ids)  # (S, T, C)
-        return self.score(states[torch.arange(len(states)), batch.last]), states
+        return self.score(batch.extracted(states)), states
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,10 @@ class Batch:
     ids: Tensor  # (S, T)
     last: Tensor  # (S,) where each sequence's extract token is
     labels: Tensor  # (B,)
+
+    def extracted(self, states: Tensor) -> Tensor:
+        """Return the states at the extract tokens: (S, T, C) -> (S, C)."""
+        return states[torch.arange(len(states)), self.last]
 
 
 @dataclass(frozen=True)
@@ -215,10 +217,8 @@ def finetune(
     for step in range(config.steps):
         while len(order) < config.batch_size:
             order += torch.randperm(len(data), generator=generator).tolist()
-        batch, order = (
-            data.batch(order[: config.batch_size], budget.device),
-            order[config.batch_size :],
-        )
+        batch = data.batch(order[: config.batch_size], budget.device)
+        del order[: config.batch_size]
         with torch.autocast(budget.device.type, budget.dtype, enabled=budget.dtype != torch.float32):
             scores, states = model(batch)
             loss = F.cross_entropy(scores.float(), batch.labels)
@@ -253,8 +253,7 @@ def extracted_states(model: TaskModel, data: Encoded) -> Tensor:
     per_batch = max(1, BATCH // max(map(len, data.sequences)))
     for some in torch.arange(len(data)).split(per_batch):
         batch = data.batch(some.tolist(), device)
-        states = model.gpt.states(batch.ids)  # (S, T, C)
-        parts.append(states[torch.arange(len(states)), batch.last].cpu())
+        parts.append(batch.extracted(model.gpt.states(batch.ids)).cpu())
     model.train(was_training)
     return torch.cat(parts)
 

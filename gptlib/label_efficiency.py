@@ -50,8 +50,7 @@ def measure(
     `lm_weight` adds the auxiliary loss, `roles` without tokens lets the special tokens start at random.
     Raises ValueError when there are fewer than n examples.
     """
-    special = [baby.tokenizer.encode(role)[0] for role in roles]
-    gpt = transfer(baby.model, layers if pretrained else 0, special, seed)
+    gpt = transfer(baby.model, layers if pretrained else 0, tokens_of(baby, roles), seed)
     model = TaskModel(gpt, task.kind, len(task.answers), seed)
     train, test = encoded(baby, task, n)
     steps = max(MIN_STEPS, EPOCHS * n // FinetuneConfig.batch_size)
@@ -61,11 +60,15 @@ def measure(
 
 def linear_probe(baby: BabyGPT, task: Task, n: int) -> float:
     """Fit the linear layer alone, on frozen states of the pre-trained model; return the test accuracy."""
-    special = [baby.tokenizer.encode(role)[0] for role in ROLES]
-    model = TaskModel(transfer(baby.model, special=special), task.kind, len(task.answers))
+    model = TaskModel(transfer(baby.model, special=tokens_of(baby)), task.kind, len(task.answers))
     train, test = encoded(baby, task, n)
     fit_head(model, train)
     return accuracy(model, test)
+
+
+def tokens_of(baby: BabyGPT, roles: Sequence[str] = ROLES) -> list[int]:
+    """Return the tokens that start, delimiter and extract start from: the first of each role."""
+    return [baby.tokenizer.encode(role)[0] for role in roles]
 
 
 def encoded(baby: BabyGPT, task: Task, n: int) -> tuple[Encoded, Encoded]:

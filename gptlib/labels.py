@@ -4,14 +4,13 @@ A docstring belongs to a module, to a signature, and to its own first half: nobo
 Texts look as they do in the corpus, quotes and all, which is how a pre-trained model knows them.
 """
 
-import hashlib
 import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gptlib.corpora import SEPARATOR, Corpus, Document
+from gptlib.corpora import SEPARATOR, Corpus, Document, fixed_number
 
 SUMMARY_CHARACTERS = 120  # of a docstring's first paragraph
 HALF_CHARACTERS = 80
@@ -72,7 +71,7 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
     """
     if not 0 < share < 1:
         raise ValueError(f"share is that of the documents to set aside, in (0, 1), not {share}")
-    labelled = [d for d in corpus.train_documents if d.signature and _number(d.body) < share]
+    labelled = [d for d in corpus.train_documents if d.signature and fixed_number(d.body) < share]
     if not labelled:
         raise ValueError(
             f"the corpus {corpus.name!r} has no documented functions to set aside: use python_docs()"
@@ -96,7 +95,7 @@ def docs_tasks(documents: Iterable[Document], seed: int = 0) -> dict[str, Task]:
     """
     train, test = [], []
     for document in documents:
-        (test if _number("test" + document.body) < 1 / 3 else train).append(document)
+        (test if fixed_number("test" + document.body) < 1 / 3 else train).append(document)
     questions = {
         "classification": ("Which area of the library is this docstring from?", tuple(AREAS), _areas),
         "entailment": ("Does the second half continue the first?", ("no", "yes"), _halves),
@@ -107,11 +106,6 @@ def docs_tasks(documents: Iterable[Document], seed: int = 0) -> dict[str, Task]:
         kind: Task(kind, question, answers, make(train, random.Random(seed)), make(test, random.Random(-1)))
         for kind, (question, answers, make) in questions.items()
     }
-
-
-def _number(text: str) -> float:
-    """Return a number in [0, 1) that a text decides, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
 
 
 def _first_paragraph(document: Document) -> str:

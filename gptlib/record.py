@@ -11,7 +11,6 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -23,11 +22,12 @@ from gptlib.corpora import python_docs
 from gptlib.progress import progress
 
 Run = dict[str, str | int | float]
+FOLDER = Path(__file__).parent / "recorded"  # package data
 
 
-def recorded(name: str, folder: Path | None = None) -> pd.DataFrame:
+def recorded(name: str, folder: Path = FOLDER) -> pd.DataFrame:
     """Return the recorded rows of a chapter. Raises ValueError when there are none."""
-    path = (folder or Path(str(files("gptlib") / "recorded"))) / f"{name}.csv"
+    path = folder / f"{name}.csv"
     if not path.is_file():
         raise ValueError(f"nothing is recorded under {name!r}: make it with python -m gptlib.record")
     return pd.read_csv(path)
@@ -75,11 +75,8 @@ def finetuning(path: Path) -> None:
     from gptlib.labels import docs_tasks, hold_out
 
     corpus, aside = hold_out(python_docs(), 0.4)
-    baby, tasks, ways = (
-        babygpt(corpus),
-        {seed: docs_tasks(aside, seed) for seed in range(3)},
-        METHODS | VARIANTS,
-    )
+    baby, ways = babygpt(corpus), METHODS | VARIANTS
+    tasks = {seed: docs_tasks(aside, seed) for seed in range(3)}
     runs = []
     for seed, its_tasks in tasks.items():
         for kind, task in its_tasks.items():
@@ -107,7 +104,7 @@ def main() -> None:
     """Record what is named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("chapter", choices=CHAPTERS)
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "recorded")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
     CHAPTERS[given.chapter](given.folder / f"{given.chapter}-{Budget.detect().name}.csv")
 

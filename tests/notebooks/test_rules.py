@@ -52,7 +52,7 @@ def spoil(rule):
             variant(stream("careful", "stderr"))
         case "no_absolute_path":
             variant(stream("/home/me/file"))
-            variant(lambda cells: cells[3].update(source="claim(open('/tmp/x'))"))
+            variant(lambda cells: cells[3].update(source="claim(open('/content/x'))"))
             variant(stream("C:\\Users\\me"))
         case "no_progress_bar":
             variant(stream(" 50%|#####     | 1/2"))
