@@ -1,4 +1,4 @@
-"""What pre-training is worth, in labels: five ways to learn a task, each given the same n examples."""
+"""What pre-training is worth, in labels: four ways to learn a task, each given the same n examples."""
 
 from collections.abc import Callable, Sequence
 
