@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from gptlib.tokenizers import EncodedCorpus
 
 FORMAT = "gptlib checkpoint 1"
 KEPT = 2
+SCHEDULE = {"steps", "warmup", "decay", "decay_fraction", "final_lr"}  # may change where past rates do not
 ABOUT = "run.json"
 
 
@@ -135,11 +137,17 @@ class TrainingState:
         tensors = {"model": weights(self.model), "optimizer": optimizer, "random": random}
         return save(folder, self.step, tensors, about)
 
-    def load(self, path: Path, given: dict) -> None:
-        """Become what `save` wrote. Raises ValueError when the run was started with other things."""
+    def load(self, path: Path, given: dict, lr_factor: Callable[[int], float]) -> None:
+        """Become what `save` wrote. Raises ValueError when the run was started with other things.
+
+        Its schedule may be another, a longer one say, if that gives the same rates to the steps done.
+        """
         tensors, about = load(path)
+        history, step = History.from_rows(about["history"]), about["step"]
         as_written = json.loads(json.dumps(given))
         changed = [name for name, value in as_written.items() if about["given"].get(name) != value]
+        if step <= given["steps"] and all(past.lr_factor == lr_factor(past.step) for past in history.train):
+            changed = [name for name in changed if name not in SCHEDULE]
         if changed:
             raise ValueError(
                 f"the run in {path.parent} was started with another {', '.join(changed)}: go on with what it "
@@ -158,7 +166,7 @@ class TrainingState:
         if torch.cuda.is_available() and "dropout_cuda" in tensors["random"]:
             torch.cuda.set_rng_state(tensors["random"]["dropout_cuda"])
         self.scaler.load_state_dict(about["scaler"])
-        self.history, self.step = History.from_rows(about["history"]), about["step"]
+        self.history, self.step = history, step
         self.seconds = about["seconds"]
 
 
@@ -172,7 +180,9 @@ class Keeper:
             raise ValueError("resume needs the checkpoint_dir of the run to go on with")
         self.folder, self.every, self.resume = folder and Path(folder), every, resume
 
-    def take_up(self, state: TrainingState, config: dict, data: EncodedCorpus) -> None:
+    def take_up(
+        self, state: TrainingState, config: dict, lr_factor: Callable[[int], float], data: EncodedCorpus
+    ) -> None:
         """Bring a run that begins to where its newest checkpoint was written.
 
         Raises ValueError when that is damaged or another run's, or there is one and `resume` is not set.
@@ -189,7 +199,7 @@ class Keeper:
                 "give another checkpoint_dir"
             )
         if found:
-            state.load(found[-1], self.given)
+            state.load(found[-1], self.given, lr_factor)
             if rank() == 0:
                 _tidy(self.folder)
             else:  # the first process has its own dropout back; what the others draw next is new

@@ -1,7 +1,8 @@
-"""Record a chapter's larger runs: `python -m gptlib.record finetuning`, a CSV row per finished run.
+"""Record a chapter's larger runs: `python -m gptlib.record scaling`, a CSV row per finished run.
 
 Stopped and started again it does only what is missing. Each row says what made it: commit, seed,
-device, versions and minutes.
+device, versions and minutes. With `--shard i/n`, n processes or machines share the runs, and each writes a
+file of its own; they are read as one.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,31 +28,58 @@ FOLDER = Path(__file__).parent / "recorded"  # package data
 
 def recorded(name: str, folder: Path = FOLDER) -> pd.DataFrame:
     """Return the recorded rows of a chapter. Raises ValueError when there are none."""
-    path = folder / f"{name}.csv"
-    if not path.is_file():
+    files = _files(folder / f"{name}.csv")
+    if not files:
         raise ValueError(f"nothing is recorded under {name!r}: make it with python -m gptlib.record")
-    return pd.read_csv(path)
+    return pd.concat(map(pd.read_csv, files), ignore_index=True)
 
 
-def record(path: Path, runs: Iterable[Run], result: Callable[[Run], Run]) -> None:
-    """Append a row for each run that the file does not have yet: what it was given, then what came out."""
+def _files(path: Path) -> list[Path]:
+    """Return what there is of a file of rows: itself, and those of its shards."""
+    return [path] * path.is_file() + sorted(path.parent.glob(f"{path.stem}.*of*.csv"))
+
+
+def record(
+    path: Path,
+    runs: Iterable[Run],
+    result: Callable[[Run], Run],
+    costs: Sequence[float] | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> None:
+    """Append a row for each run that is not recorded yet: what it was given, then what came out.
+
+    `costs`, one a run in any unit, make the bar's time left right where runs differ. `shard` (i, n): these
+    runs are the i-th of n parts, and their rows go into a file beside `path`.
+    """
     runs, done = list(runs), set()
-    if path.exists():
-        with path.open(newline="") as file:
-            done = {tuple(row[key] for key in runs[0]) for row in csv.DictReader(file)}
-    for run in progress([r for r in runs if tuple(map(str, r.values())) not in done], desc=path.stem):
-        began = time.perf_counter()
-        found = result(run)
-        row = run | found | _provenance((time.perf_counter() - began) / 60)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-            os.fsync(file.fileno())
+    for part in _files(path):
+        with part.open(newline="") as file:
+            done |= {tuple(row[key] for key in runs[0]) for row in csv.DictReader(file)}
+    missing = [(run, cost) for run, cost in zip(runs, costs or [1.0] * len(runs), strict=True)
+               if tuple(map(str, run.values())) not in done]  # fmt: skip
+    if shard[1] > 1:
+        path = path.with_suffix(f".{shard[0]}of{shard[1]}.csv")
+    bar_format = "{desc}: {percentage:.1f}% [{elapsed}, {remaining} left{postfix}]"
+    with progress(total=sum(cost for _, cost in missing), desc=path.stem, bar_format=bar_format) as bar:
+        for number, (run, cost) in enumerate(missing, 1):
+            began = time.perf_counter()
+            row = run | result(run)
+            _append(path, row | _provenance((time.perf_counter() - began) / 60))
+            bar.set_postfix_str(f"{number} of {len(missing)} runs")
+            bar.update(cost)
+
+
+def _append(path: Path, row: Run) -> None:
+    """Write a row to the end of a file, and wait until it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _provenance(minutes: float) -> Run:
@@ -67,7 +95,7 @@ def _provenance(minutes: float) -> Run:
     }
 
 
-def finetuning(path: Path) -> None:
+def finetuning(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 2: accuracy against number of labels, four tasks, four methods, three seeds."""
     # Chapter modules are imported here alone, so that reading what is recorded does not need them.
     from gptlib.babygpt import babygpt
@@ -86,8 +114,9 @@ def finetuning(path: Path) -> None:
             runs += [{"task": kind, "method": way, "n": n, "seed": seed} for n in some for way in some[n]]
     record(
         path,
-        runs,
+        runs[shard[0] :: shard[1]],
         lambda r: {"accuracy": ways[r["method"]](baby, tasks[r["seed"]][r["task"]], r["n"], r["seed"])},
+        shard=shard,
     )
 
 
@@ -97,7 +126,14 @@ def label_counts(most: int, answers: int) -> list[int]:
     return sorted({16, 64, 200, 100 * answers, most // 100 * 100} | between)
 
 
-CHAPTERS = {"finetuning": finetuning}
+def scaling(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 3: loss against size, text and compute; the checks of its rule; repeated text; the wager."""
+    from gptlib.sweep import chapter_grid, sweep
+
+    sweep(chapter_grid(Budget.detect()), path, shard)
+
+
+CHAPTERS = {"finetuning": finetuning, "scaling": scaling}
 
 
 def main() -> None:
@@ -105,8 +141,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("chapter", choices=CHAPTERS)
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="i/n", help="part i of n, from 0")
     given = parser.parse_args()
-    CHAPTERS[given.chapter](given.folder / f"{given.chapter}-{Budget.detect().name}.csv")
+    CHAPTERS[given.chapter](given.folder / f"{given.chapter}-{Budget.detect().name}.csv", given.shard)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    i, n = map(int, text.split("/"))
+    if not 0 <= i < n:
+        raise argparse.ArgumentTypeError(f"i/n counts from 0: 0/{n} to {n - 1}/{n}, not {text}")
+    return i, n
 
 
 if __name__ == "__main__":

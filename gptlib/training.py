@@ -160,7 +160,8 @@ def train(
     `model` maps ids (B, T) to logits (B, T, V) and has a `context_length`. The same seed on the
     same machine gives the same curve. `on_evaluation` is called with each validation record.
     With a `checkpoint_dir`, all that is needed to go on is written there every `checkpoint_every`
-    steps; `resume` goes on from the newest, and the result is that of a run never stopped.
+    steps; `resume` goes on from the newest, and the result is that of a run never stopped. More steps, or
+    another decay, may be asked of it, as long as the steps done keep their rates.
     Interrupted from the keyboard, it warns and returns the history so far. Under torchrun, all
     processes train the same model together.
     Raises ValueError when a text is shorter than one context, as soon as a loss is not finite, or when
@@ -178,7 +179,7 @@ def train(
         # Dropout draws from the global generator: lend it our seed, another to each process.
         torch.manual_seed(config.seed + rank())
         state = _start(model, config, device, budget.dtype)
-        keeper.take_up(state, asdict(config), data)
+        keeper.take_up(state, asdict(config), config.lr_factor, data)
         forward = DistributedDataParallel(model) if world_size() > 1 else model
         forward = torch.compile(forward) if config.compile else forward
         ids, history, waiting = data.train.to(device), state.history, []
