@@ -22,6 +22,7 @@ from gptlib.training import TrainConfig, evaluate, train
 CHARACTERS = "\n" + "".join(map(chr, range(ord(" "), ord("~") + 1)))  # all that `corpora.plain` leaves
 TEXTS: dict[str, Callable[[], Corpus]] = {"python_docs": python_docs, "python_source": python_source}
 CONTEXT, LAYERS, HEAD_SIZE = 128, 3, 16  # the same at every size: only the width grows
+SEEDS = (0, 1)  # of the recorded sweep
 PIECES, PIECE = 16, 4096  # of the validation text: as many, evenly spaced, of so many characters
 
 
@@ -173,24 +174,29 @@ def chapter_grid(budget: Budget) -> list[Run]:
     """Return the runs of chapter 3, those that cost most first within each seed.
 
     Sizes are trained for token counts that double, and for those at which they meet the five compute
-    budgets. Beside them: the documentation, the rule's alternatives, text that repeats.
+    budgets. Beside them: the documentation, the rule's alternatives, text that repeats; and last the wager,
+    of a size between two others, with four times the compute of any.
     """
     widths = budget.pick(cpu=(160, 128, 96, 80, 64, 48, 32, 16), gpu=(512, 384, 256, 192, 128, 96, 64, 32))
     longest = budget.pick(cpu=8e6, gpu=32e6)  # of the text there are 8 million characters
     most = longest / 2 * flops_per_token(widths[2])
     budgets = [most / budget.pick(cpu=2, gpu=3.5) ** i for i in range(5)]
     runs = []
-    for seed in range(3):
+    for seed in SEEDS:
         for width in widths:
             per_token = flops_per_token(width)
             lengths = [longest / 2**i for i in range(5)] + [flops / per_token for flops in budgets]
-            fitting = [D for D in lengths if longest / 20 < D <= longest and D * per_token < 1.01 * most]
+            fitting = [
+                D for D in lengths if longest / 20 < D <= 1.05 * longest and D * per_token < 1.01 * most
+            ]
             runs += [Run("python_source", width, whole_steps(D), seed) for D in fitting]
         runs += [Run("python_docs", width, whole_steps(longest / 2**i), seed)
                  for width in widths[-6:] for i in range(2, 5)]  # fmt: skip
         if seed == 0:
             runs += _checks_of_the_rule(widths, longest) + _repeated(widths[4], longest)
-    return runs
+    between = (widths[0] + widths[1]) // 2
+    enough = whole_steps(4.05 * most / flops_per_token(between))
+    return runs + [Run("python_source", between, enough, seed) for seed in SEEDS]
 
 
 def _checks_of_the_rule(widths: tuple[int, ...], longest: float) -> list[Run]:

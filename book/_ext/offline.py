@@ -7,6 +7,7 @@ are copied into the site from book/vendor/node_modules, where `make vendor` puts
 import shutil
 from pathlib import Path
 
+import anywidget
 from sphinx.application import Sphinx
 from sphinx.errors import ConfigError
 
@@ -22,7 +23,9 @@ COPIED = {
 # its second version, which the third drops while it loads, that is before this event.
 WIDGET_PATHS = """\
 const here = new URL(".", document.currentScript.src).href;
-requirejs.config({ paths: { "@jupyter-widgets/html-manager/dist": here.replace(/\\/$/, "") } });
+requirejs.config({
+  paths: { "@jupyter-widgets/html-manager/dist": here.replace(/\\/$/, ""), anywidget: here + "anywidget" },
+});
 document.addEventListener("DOMContentLoaded", () => {
   if (!window.MathJax) return;
   const Queue = ([, , element]) => MathJax.typesetPromise([element]);
@@ -52,6 +55,7 @@ def copy(app: Sphinx, error: Exception | None) -> None:
             shutil.copytree(NODE_MODULES / source, vendor / target, dirs_exist_ok=True)
         else:
             shutil.copyfile(NODE_MODULES / source, vendor / target)
+    shutil.copyfile(Path(anywidget.__file__).parent / "nbextension" / "index.js", vendor / "anywidget.js")
     for font in WIDGETS.glob("*.woff2"):  # the icons on the widgets' buttons
         shutil.copyfile(font, vendor / font.name)
     (vendor / "widget-paths.js").write_text(WIDGET_PATHS, encoding="utf-8")

@@ -49,7 +49,9 @@ def test_the_recorded_rows_of_chapter_2_are_whole():
 
 
 def test_the_command_records_a_chapter(tmp_path, monkeypatch):
-    monkeypatch.setitem(module.CHAPTERS, "finetuning", lambda path, shard: record(path, RUNS, lambda run: {"y": 1}))
+    monkeypatch.setitem(
+        module.CHAPTERS, "finetuning", lambda path, shard: record(path, RUNS, lambda run: {"y": 1})
+    )
     monkeypatch.setattr("sys.argv", ["record", "finetuning", "--folder", str(tmp_path)])
     module.main()
     [made] = tmp_path.glob("finetuning-*.csv")

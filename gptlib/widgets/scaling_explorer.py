@@ -1,0 +1,32 @@
+"""Three sliders over a fitted surface L(N, D): what does a budget buy?"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from gptlib.scaling import JointFit
+
+
+class ScalingExplorer(anywidget.AnyWidget):
+    """Sliders for compute, size and tokens, over the contours of a fit and the runs it was fitted to."""
+
+    _esm = Path(__file__).with_suffix(".js")
+    constants = traitlets.Dict().tag(sync=True)  # E, A, B, alpha, beta
+    per_token = traitlets.Float(6.0).tag(sync=True)  # FLOPs per parameter and token
+    runs = traitlets.List().tag(sync=True)  # (params, tokens, loss) of each run
+    unit = traitlets.Unicode("nats per token").tag(sync=True)
+
+    def __init__(
+        self,
+        fit: JointFit,
+        runs: Iterable[tuple[float, float, float]],
+        per_token: float = 6.0,
+        unit: str = "nats per token",
+    ):
+        names = ("E", "A", "B", "alpha", "beta")
+        constants = {name: value for name, value in asdict(fit).items() if name in names}
+        runs = [[float(f"{value:.5g}") for value in run] for run in runs]
+        super().__init__(constants=constants, runs=runs, per_token=per_token, unit=unit)
