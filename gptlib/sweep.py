@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from torch import Tensor
+
 from gptlib.budget import Budget
 from gptlib.checkpoints import all_in
 from gptlib.corpora import Corpus, cache_folder, python_docs, python_source
@@ -23,7 +25,7 @@ CHARACTERS = "\n" + "".join(map(chr, range(ord(" "), ord("~") + 1)))  # all that
 TEXTS: dict[str, Callable[[], Corpus]] = {"python_docs": python_docs, "python_source": python_source}
 CONTEXT, LAYERS, HEAD_SIZE = 128, 3, 16  # the same at every size: only the width grows
 SEEDS = (0, 1)  # of the recorded sweep
-PIECES, PIECE = 16, 4096  # of the validation text: as many, evenly spaced, of so many characters
+PIECES, PIECE = 16, 4096  # of the validation text, and characters in each
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Run:
     width: int  # C, a multiple of HEAD_SIZE; the model has LAYERS blocks
     tokens: int  # D, read in training: whole steps, see `whole_steps`
     seed: int = 0  # of the weights and of the batches
-    unique: int = 0  # the training text is cut to so many tokens; 0: it is not cut
+    unique: int = 0  # the training text is cut to so many tokens, see `spread`; 0: it is not cut
     batch: int = 8  # windows of CONTEXT tokens a step
     rate: float = 0.5  # times TrainConfig's rates, which are made for a rate that falls most of the time
     fall: float = 0.2  # share of the steps, the last ones, over which the rate falls to 0
@@ -47,6 +49,8 @@ class Run:
             raise ValueError(f"corpus must be one of {', '.join(TEXTS)}, not {self.corpus!r}")
         if self.width < HEAD_SIZE or self.width % HEAD_SIZE:
             raise ValueError(f"width must be a multiple of {HEAD_SIZE}, not {self.width}")
+        if self.unique % PIECE:
+            raise ValueError(f"unique must be whole pieces of {PIECE}, not {self.unique}")
         if self.tokens < 1 or self.tokens % (self.batch * CONTEXT):
             raise ValueError(
                 f"tokens must be whole steps of {self.batch} x {CONTEXT}, as whole_steps() rounds them, not "
@@ -87,10 +91,15 @@ def whole_steps(tokens: float, batch: int = Run.batch) -> int:
 
 @cache
 def characters(corpus: str) -> EncodedCorpus:
-    """Return a text of TEXTS as characters, its validation text cut to PIECES evenly spaced pieces."""
+    """Return a text of TEXTS as characters, its validation text cut to PIECES pieces."""
     data = encode_corpus(TEXTS[corpus](), CharTokenizer(CHARACTERS))
-    spaced = data.validation.unfold(0, PIECE, (len(data.validation) - PIECE) // (PIECES - 1))
-    return replace(data, validation=spaced[:PIECES].flatten())
+    return replace(data, validation=spread(data.validation, PIECES))
+
+
+def spread(ids: Tensor, pieces: int) -> Tensor:
+    """Cut a text (N,) to evenly spaced pieces of PIECE tokens, so that little of it is like all of it."""
+    step = (len(ids) - PIECE) // (pieces - 1)
+    return ids.unfold(0, PIECE, step)[:pieces].flatten()  # (pieces x PIECE,)
 
 
 def sweep(
@@ -148,7 +157,8 @@ def _result(run: Run, budget: Budget) -> dict[str, str | float]:
 def _grown(run: Run, budget: Budget) -> tuple[GPT, History]:
     """Train a run on from where its trunk ends; from the start, if the trunk has grown past it."""
     data, model, config = characters(run.corpus), GPT(run.model, run.seed), run.training
-    data = replace(data, train=data.train[: run.unique or None])
+    if run.unique:
+        data = replace(data, train=spread(data.train, run.unique // PIECE))
     trunk = cache_folder() / "scaling" / f"{TEXTS[run.corpus]().fingerprint}-{run.trunk}-{budget.device.type}"
     grown = [int(checkpoint.name.removeprefix("step-")) for checkpoint in all_in(trunk)]
     with tempfile.TemporaryDirectory() as branch:
@@ -214,9 +224,9 @@ def _checks_of_the_rule(widths: tuple[int, ...], longest: float) -> list[Run]:
 
 
 def _repeated(width: int, longest: float) -> list[Run]:
-    """Text read again and again: the first thirty-second and the first eighth of the longest run's."""
+    """Text read again and again: a thirty-second and an eighth of what the longest run reads."""
     return [
-        Run("python_source", width, whole_steps(longest / 2**i), unique=whole_steps(longest / 2**j))
+        Run("python_source", width, whole_steps(longest / 2**i), unique=round(longest / 2**j / PIECE) * PIECE)
         for j in (3, 5)
         for i in range(j)
     ]

@@ -191,6 +191,24 @@ def test_another_recipe_is_not_mistaken_for_the_same_run(changed, named, trained
         train(fresh(), data, dataclasses.replace(RUN, **changed), cpu, checkpoint_dir=trained, resume=True)
 
 
+def test_a_longer_schedule_may_go_on_where_the_steps_done_keep_their_rates(fresh, data, cpu, tmp_path):
+    fall = dataclasses.replace(RUN, steps=20, decay_fraction=0.4, eval_every=0)
+    flat = dataclasses.replace(fall, steps=12, decay="constant")
+    alone, branch = fresh(), fresh()
+    expected = train(alone, data, fall, cpu)
+    train(fresh(), data, flat, cpu, checkpoint_dir=tmp_path)
+    gone_on = train(branch, data, fall, cpu, checkpoint_dir=tmp_path, resume=True)
+    assert [r.loss for r in gone_on.train] == [r.loss for r in expected.train]
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), branch.parameters(), strict=True))
+
+
+def test_a_run_that_is_past_the_last_step_asked_for_is_refused(fresh, data, cpu, tmp_path):
+    flat = dataclasses.replace(RUN, steps=12, decay="constant")
+    train(fresh(), data, flat, cpu, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="another steps"):
+        train(fresh(), data, dataclasses.replace(flat, steps=8), cpu, checkpoint_dir=tmp_path, resume=True)
+
+
 def test_another_text_is_not_mistaken_for_the_same_run(trained, fresh, data, cpu):
     other = dataclasses.replace(data, train=data.train.flip(0))
     with pytest.raises(ValueError, match="another text"):

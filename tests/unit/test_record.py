@@ -56,3 +56,11 @@ def test_the_command_records_a_chapter(tmp_path, monkeypatch):
     module.main()
     [made] = tmp_path.glob("finetuning-*.csv")
     assert len(pd.read_csv(made)) == 4
+
+
+@pytest.mark.parametrize("shard", ["2/2", "-1/2", "half"])
+def test_a_shard_that_is_none_is_refused(shard, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["record", "scaling", f"--shard={shard}"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "--shard" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
+import torch
 
 from gptlib import sweep as module
 from gptlib.budget import Budget
@@ -74,6 +75,13 @@ def test_a_row_says_what_the_run_was_and_cost(tmp_path, cpu):
     assert {"lr", "muon_lr", "loss", "loss_elsewhere", "seconds", "device", "commit", "text"} <= row.keys()
 
 
+def test_a_cut_text_is_spread_over_the_whole():
+    ids = torch.arange(20 * 256)
+    cut = module.spread(ids, 5).reshape(5, 256)
+    assert (cut.diff(dim=1) == 1).all() and cut[0, 0] == 0 and cut[-1, -1] > 19 * 256
+    assert len(cut.unique()) == cut.numel()
+
+
 def test_stopped_it_keeps_its_rows_and_goes_on(tmp_path, cpu, monkeypatch):
     calls, whole = [], module.train
 
@@ -121,6 +129,7 @@ def test_other_settings_are_refused():
         (dict(corpus="novels"), "python_docs, python_source"),
         (dict(width=40), "multiple of 16"),
         (dict(tokens=1000), "whole steps"),
+        (dict(unique=1000), "whole pieces"),
     ]:
         with pytest.raises(ValueError, match=why):
             Run(**(dict(corpus="python_docs", width=16, tokens=10240) | wrong))
