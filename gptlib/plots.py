@@ -117,3 +117,11 @@ def sequences(ax: Axes, groups: Sequence[tuple[str, Sequence[Sequence[str]]]]) -
         y += 0.4
     ax.set(xlim=(-2.6, 7.5), ylim=(y, -0.2))
     ax.axis("off")
+
+
+def fitted(ax: Axes, x: Sequence[float], y: Sequence[float], law, color: str) -> None:
+    """Draw points, the power law fitted to them (a `scaling.PowerLaw`), and its interval."""
+    ax.plot(x, y, "o", color=color, alpha=0.6)
+    line = np.geomspace(np.min(x) / 1.3, np.max(x) * 2, 60)
+    ax.fill_between(line, *law.band(line), color=color, alpha=0.2, linewidth=0)
+    ax.plot(line, law.predict(line), color=color)

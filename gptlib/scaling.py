@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize, nnls
+from scipy.optimize import OptimizeResult, minimize, nnls
 from scipy.special import logsumexp
 
 from gptlib.sweep import sweep
@@ -20,6 +20,7 @@ __all__ = ["JointFit", "PowerLaw", "fit_joint", "fit_power_law", "isoflop_minima
 LEVELS = (0.025, 0.975)  # of the intervals
 DELTA = 1e-3  # misses of the log loss beyond this count in proportion, not squared
 EXPONENTS = (0.03, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)  # that fits start from
+STEEPEST = 5.0  # exponent, either way, that a fit may end at
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,11 @@ def _starts(logs: np.ndarray, log_y: np.ndarray, floor: bool) -> Iterable[np.nda
         yield np.concatenate([found[: len(logs)], alphas, found[len(logs) :]])
 
 
-def _solve(start: np.ndarray, logs: np.ndarray, log_y: np.ndarray):
+def _solve(start: np.ndarray, logs: np.ndarray, log_y: np.ndarray) -> OptimizeResult:
+    k = len(logs)
+    bounds = [(None, None)] * k + [(-STEEPEST, STEEPEST)] * k + [(None, None)] * (len(start) - 2 * k)
     precise = dict(maxiter=5000, maxfun=20_000, maxcor=20, ftol=1e-14, gtol=1e-9)
-    return minimize(_misfit, start, (logs, log_y), method="L-BFGS-B", jac=True, options=precise)
+    return minimize(_misfit, start, (logs, log_y), "L-BFGS-B", jac=True, bounds=bounds, options=precise)
 
 
 def _misfit(theta: np.ndarray, logs: np.ndarray, log_y: np.ndarray) -> tuple[float, np.ndarray]:

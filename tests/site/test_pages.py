@@ -1,6 +1,7 @@
 """The built site (`make book`): whole, and sufficient to itself."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
@@ -101,6 +102,18 @@ def test_figures_keep_the_text_they_were_shown_with():
             for output in cell.get("outputs", []):
                 if image := output.get("metadata", {}).get("image/png"):
                     assert image["alt"] in shown
+
+
+def test_a_page_with_a_widget_holds_all_that_the_widget_needs():
+    text = page(SITE / "notebooks" / "03_scaling_laws.html").text
+    [state] = re.findall(
+        r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, re.DOTALL
+    )
+    models = [model["state"] for model in json.loads(state)["state"].values()]
+    [explorer] = [model for model in models if "constants" in model]
+    assert set(explorer["constants"]) == {"E", "A", "B", "alpha", "beta"} and explorer["_esm"]
+    assert explorer["_anywidget_id"] and len(explorer["runs"]) > 40
+    assert (SITE / "_static" / "vendor" / "anywidget.js").is_file()
 
 
 def test_the_ledger_links_to_every_claim():
