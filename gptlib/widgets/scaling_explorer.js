@@ -32,7 +32,7 @@ function make(parent, tag, attributes = {}, text = "") {
 
 function slider(parent, label, [low, high]) {
   const row = document.createElement("label");
-  row.style.cssText = "display:grid;grid-template-columns:11em minmax(6em,1fr) 6em;gap:.6em;align-items:center";
+  row.style.cssText = "display:grid;grid-template-columns:8.5em minmax(3em,1fr) 4.5em;gap:.4em;align-items:center";
   const input = Object.assign(document.createElement("input"), { type: "range", min: low, max: high, step: 0.01 });
   const readout = document.createElement("output");
   row.append(label, input, readout);
