@@ -1,8 +1,12 @@
+import dataclasses
+
 import pandas as pd
 import pytest
 
 from gptlib import record as module
+from gptlib.budget import Budget
 from gptlib.record import record, recorded
+from gptlib.sweep import Run, chapter_grid
 
 RUNS = [{"task": task, "n": n} for task in ("a", "b") for n in (1, 2)]
 
@@ -46,6 +50,17 @@ def test_the_recorded_rows_of_chapter_2_are_whole():
     for task, (most, answers) in {"classification": (1008, 8), "multiple_choice": (1527, 4)}.items():
         found = rows[(rows.task == task) & (rows.method == "pre-trained")].n.unique()
         assert sorted(found) == module.label_counts(most, answers)
+
+
+def test_the_recorded_rows_of_chapter_3_are_whole(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    rows = recorded("scaling-cpu")
+    given = [field.name for field in dataclasses.fields(Run)]
+    assert not rows.duplicated(given).any()
+    made = {tuple(row) for row in rows[given].itertuples(index=False)}
+    wanted = pd.DataFrame(map(dataclasses.asdict, chapter_grid(Budget.detect())))
+    assert {tuple(row) for row in wanted[given].itertuples(index=False)} <= made
+    assert rows.text.nunique() == 2 and rows.loss.between(0.5, 3).all()
 
 
 def test_the_command_records_a_chapter(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import pandas as pd
 import pytest
 import torch
 
@@ -135,13 +134,3 @@ def test_other_settings_are_refused():
             Run(**(dict(corpus="python_docs", width=16, tokens=10240) | wrong))
     with pytest.raises(ValueError, match="i must be 0 to 1"):
         module._share(grid(8), 2, 2)
-
-
-def test_the_recorded_rows_of_chapter_3_are_whole():
-    rows = recorded("scaling-cpu")
-    given = [field.name for field in dataclasses.fields(Run)]
-    assert not rows.duplicated(given).any()
-    made = {tuple(row) for row in rows[given].itertuples(index=False)}
-    wanted = pd.DataFrame(map(dataclasses.asdict, chapter_grid(Budget.detect())))
-    assert {tuple(row) for row in wanted[given].itertuples(index=False)} <= made
-    assert rows.text.nunique() == 2 and rows.loss.between(0.5, 3).all()
