@@ -64,9 +64,7 @@ class Run:
 
     @property
     def model(self) -> GPTConfig:
-        heads = self.width // HEAD_SIZE
-        sizes = dict(context_length=CONTEXT, n_layer=LAYERS, n_embd=self.width, n_head=heads)
-        return GPTConfig.modern(len(CHARACTERS), **sizes)
+        return family(self.width)
 
     @property
     def training(self) -> TrainConfig:
@@ -79,9 +77,17 @@ class Run:
         return self.training.steps - round(self.fall * self.training.steps)
 
 
+def family(width: int) -> GPTConfig:
+    """Return the model of a width: all else is the same at every size."""
+    heads = width // HEAD_SIZE
+    return GPTConfig.modern(
+        len(CHARACTERS), context_length=CONTEXT, n_layer=LAYERS, n_embd=width, n_head=heads
+    )
+
+
 def flops_per_token(width: int) -> int:
     """Return what training a model of this width costs per token, in matrix products."""
-    return 3 * Run("python_docs", width, whole_steps(0)).model.flops_per_token()
+    return 3 * family(width).flops_per_token()
 
 
 def whole_steps(tokens: float, batch: int = Run.batch) -> int:

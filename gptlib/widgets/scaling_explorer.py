@@ -1,7 +1,6 @@
 """Three sliders over a fitted surface L(N, D): what does a budget buy?"""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 import anywidget
@@ -26,7 +25,6 @@ class ScalingExplorer(anywidget.AnyWidget):
         per_token: float = 6.0,
         unit: str = "nats per token",
     ):
-        names = ("E", "A", "B", "alpha", "beta")
-        constants = {name: value for name, value in asdict(fit).items() if name in names}
+        constants = {name: getattr(fit, name) for name in ("E", "A", "B", "alpha", "beta")}
         runs = [[float(f"{value:.5g}") for value in run] for run in runs]
         super().__init__(constants=constants, runs=runs, per_token=per_token, unit=unit)
