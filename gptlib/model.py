@@ -23,7 +23,7 @@ class GPTConfig:
     n_head: int = 4
     n_embd: int = 128  # C, channels
     n_kv_head: int | None = None  # heads of keys and values; None: n_head; fewer: grouped (Ainslie 2023)
-    n_hidden: int | None = None  # channels inside the MLP; None: 4 C, or 8/3 C for swiglu (same parameters)
+    n_hidden: int | None = None  # in the MLP; None: 4 C, or 8/3 C for swiglu (as many weights); 0: no MLP
     positions: str = "learned"  # a vector per position; or "rope", rotated queries and keys (Su 2021)
     norm: str = "layernorm"  # or "rmsnorm" (Zhang and Sennrich 2019)
     qk_norm: bool = False  # normalise queries and keys, which bounds the attention logits (Henry 2020)
@@ -73,7 +73,8 @@ class GPTConfig:
 
     @property
     def hidden(self) -> int:
-        return self.n_hidden or (8 * self.n_embd // 3 if self.activation == "swiglu" else 4 * self.n_embd)
+        usual = 8 * self.n_embd // 3 if self.activation == "swiglu" else 4 * self.n_embd
+        return usual if self.n_hidden is None else self.n_hidden
 
     @property
     def matrix_params(self) -> int:
@@ -88,9 +89,10 @@ class GPTConfig:
         C = self.n_embd
         embeddings = 0 if self.tie_embeddings else self.vocab_size * C
         positions = self.context_length * C if self.positions == "learned" else 0
-        norms = (2 * self.n_layer + 1) * C * (2 if self.norm == "layernorm" and self.bias else 1)
+        parts = self.n_layer * (2 if self.hidden else 1)  # that read and add to the residual stream
+        norms = (parts + 1) * C * (2 if self.norm == "layernorm" and self.bias else 1)
         qkv = (self.n_head + 2 * self.kv_heads) * self.head_size
-        mlp = (2 if self.activation == "swiglu" else 1) * self.hidden + C
+        mlp = (2 if self.activation == "swiglu" else 1) * self.hidden + C if self.hidden else 0
         biases = self.n_layer * (qkv + C + mlp) if self.bias else 0
         return self.matrix_params + embeddings + positions + norms + biases
 
@@ -107,9 +109,10 @@ class GPTConfig:
 
 
 def _check_sizes(config: GPTConfig) -> None:
-    for field in ("vocab_size", "context_length", "n_layer", "n_head", "n_embd", "kv_heads", "hidden"):
-        if getattr(config, field) < 1:
-            raise ValueError(f"{field} must be at least 1, not {getattr(config, field)}")
+    least = dict.fromkeys(("vocab_size", "context_length", "n_layer", "n_head", "n_embd", "kv_heads"), 1)
+    for field, smallest in (least | {"hidden": 0}).items():
+        if getattr(config, field) < smallest:
+            raise ValueError(f"{field} must be at least {smallest}, not {getattr(config, field)}")
     if config.n_embd % config.n_head:
         raise ValueError(
             f"n_embd must be a multiple of n_head, so that every head gets as many channels: "
@@ -237,12 +240,16 @@ class Block(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.norm1, self.attention = make_norm(config), CausalSelfAttention(config)
-        self.norm2, self.mlp = make_norm(config), MLP(config)
+        if config.hidden:  # without it the model is attention-only
+            self.norm2, self.mlp = make_norm(config), MLP(config)
+        self.config = config
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         x = x + self.dropout(self.attention(self.norm1(x), cache, layer))
+        if not self.config.hidden:
+            return x
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 

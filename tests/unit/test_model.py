@@ -18,9 +18,10 @@ FIELDS = {
     "bias": (False, True),
     "tie_embeddings": (False, True),
     "n_kv_head": (None, 2),
+    "n_hidden": (None, 0),
 }
 CHOICES = [dict(zip(FIELDS, values, strict=True)) for values in itertools.product(*FIELDS.values())]
-SOME_CHOICES = CHOICES[::7]  # 7 shares no factor with the 2s and the 4: every value of every field occurs
+SOME_CHOICES = CHOICES[::13]  # 13 shares no factor with the 2s and the 4: every value of every field occurs
 
 
 def make(seed=0, **choices):
@@ -131,6 +132,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_ran_before():
         (dict(activation="tanh"), "swiglu"),
         (dict(dropout=1.0), "probability"),
         (dict(n_layer=0), "at least 1"),
+        (dict(n_hidden=-1), "hidden must be at least 0"),
         (dict(vocab_size=0), "at least 1"),
     ],
 )
