@@ -133,7 +133,27 @@ def scaling(path: Path, shard: tuple[int, int]) -> None:
     sweep(chapter_grid(Budget.detect()), path, shard)
 
 
-CHAPTERS = {"finetuning": finetuning, "scaling": scaling}
+def functions(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 4: errors at learning linear functions in context, by dimensions and noise, three seeds."""
+    from gptlib.function_learning import RECORDED, errors
+
+    dimensions = Budget.detect().pick(cpu=(2, 3, 5), gpu=tuple(RECORDED))
+    runs = [{"d": d, "noise": noise, "seed": seed}
+            for d in dimensions for noise in (0.0, 0.5) for seed in range(3)]  # fmt: skip
+    record(path, runs[shard[0] :: shard[1]], lambda run: errors(**run), shard=shard)
+
+
+def in_context(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 4: accuracy against number of shots, by size of the model and by training text, three seeds."""
+    from gptlib.in_context import WIDTHS, accuracies
+
+    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
+    kinds = [(width, "arrowed") for width in widths] + [(64, "plain"), (64, "none")]
+    runs = [{"width": w, "copies": kind, "seed": seed} for w, kind in kinds for seed in range(3)]
+    record(path, runs[shard[0] :: shard[1]], lambda run: accuracies(**run), shard=shard)
+
+
+CHAPTERS = {"finetuning": finetuning, "scaling": scaling, "functions": functions, "in_context": in_context}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""From text to token ids and back: one id per character, or byte-pair encoding.
+"""From text to token ids and back: one id per character, per word, or byte-pair encoding.
 
 Losses are only comparable across tokenizers when they count the same thing: `bits_per_character`
 turns nats per token into bits per character of the text itself.
@@ -6,6 +6,8 @@ turns nats per token into bits per character of the text itself.
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,37 @@ class CharTokenizer:
                 f"{path} holds no CharTokenizer; if it is a BPE tokenizer, use BPETokenizer.load"
             )
         return cls(found["characters"])
+
+
+class WordTokenizer:
+    """One id per word of a given list, for texts that we make up ourselves.
+
+    Blanks part words; a line break and a colon are words of their own, so list them if they occur.
+    """
+
+    def __init__(self, words: Sequence[str]):
+        if len(set(words)) != len(words):
+            raise ValueError("each word may be named once")
+        self.words = tuple(words)
+        self._id_of = {word: i for i, word in enumerate(self.words)}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.words)
+
+    def encode(self, text: str) -> list[int]:
+        """Return one id per word. Raises ValueError when the list lacks one of them."""
+        words = re.findall(r"\n|:|[^\s:]+", text)
+        if unknown := sorted(set(words) - set(self._id_of)):
+            raise ValueError(
+                f"this tokenizer does not know {unknown}: it knows {' '.join(self.words).split()}"
+            )
+        return [self._id_of[word] for word in words]
+
+    def decode(self, ids: list[int] | Tensor) -> str:
+        """Return the text that the ids, a list or a tensor of shape (T,), stand for, blanks between."""
+        text = " ".join(self.words[i] for i in _as_list(ids, self.vocab_size))
+        return re.sub(r" ?\n ?", "\n", text).replace(" :", ":")
 
 
 class BPETokenizer:
@@ -140,7 +173,7 @@ class BPETokenizer:
         return cls(hf.Tokenizer.from_str(text))
 
 
-Tokenizer = CharTokenizer | BPETokenizer
+Tokenizer = CharTokenizer | WordTokenizer | BPETokenizer
 
 
 @dataclass(frozen=True)
