@@ -18,6 +18,7 @@ from torch import nn
 
 from gptlib.budget import Budget
 from gptlib.model import GPT, GPTConfig
+from gptlib.pretrained import load_causal_lm, load_gpt2
 from gptlib.sampling import generate
 from gptlib.tasks import (
     COPIES,
@@ -161,6 +162,25 @@ def evaluate(
                 "chance": chance,
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def evaluate_pretrained(names: Sequence[str], **how) -> pd.DataFrame:
+    """Put the same prompts to pre-trained models, one after the other; return their rows.
+
+    Names are folders, or models on the Hugging Face hub; those of GPT-2 run as this package's own `GPT`.
+    What cannot be opened is named, with the reason, and left out. `how` goes to `evaluate`.
+    """
+    tables = []
+    for name in names:
+        try:
+            model, tokenizer = (load_gpt2 if "gpt2" in str(name) else load_causal_lm)(name)
+        except (OSError, ImportError) as error:
+            print(f"{name} is left out: {error}")
+            continue
+        model.to(Budget.detect().device)
+        tables.append(evaluate(model, tokenizer, **how).assign(model=str(name)))
+        del model
+    return pd.concat(tables) if tables else pd.DataFrame()
 
 
 def _majority(prompt: Prompt) -> str:

@@ -1,18 +1,21 @@
-"""Real GPT-2: weights and tokenizer in the Hugging Face format into `GPT`, and back."""
+"""Real GPT-2: weights and tokenizer in the Hugging Face format into `GPT`, and back; and other models."""
 
 import json
+import urllib.error
+import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import BPETokenizer
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+REMEDY = "give the path of a folder that transformers' save_pretrained wrote"
 # What a GPT-2 by this name may set differently without becoming another model, and what we can follow.
 FOLLOWED = {
     "model_type": "gpt2",
@@ -148,24 +151,102 @@ def _config_to(config: GPTConfig, tokenizer: BPETokenizer) -> dict:
 
 
 def _download(name: str) -> Path:
-    """Fetch a model's three files from the hub into its cache; return their folder."""
-    remedy = "give the path of a folder that transformers' save_pretrained wrote"
+    """Fetch a model's three files from the hub, unless they were before; return their folder."""
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise ImportError(
             f"there is no folder {name!r}; to download a model of that name: pip install "
-            f"'gptlib[hub]' (or huggingface_hub). Or {remedy}"
+            f"'gptlib[hub]' (or huggingface_hub). Or {REMEDY}"
         ) from None
+
+    def fetch(**how) -> list[Path]:
+        return [Path(hf_hub_download(name, file, **how)) for file in (CONFIG, TOKENIZER, WEIGHTS)]
+
     try:
-        fetched = [Path(hf_hub_download(name, file)) for file in (CONFIG, TOKENIZER, WEIGHTS)]
+        try:
+            fetched = fetch(local_files_only=True)
+        except LocalEntryNotFoundError:
+            _reach(hf_hub_url(name, CONFIG))
+            fetched = fetch()
     except HFValidationError:
-        raise ValueError(f"there is no folder {name!r}, and no model can have that name: {remedy}") from None
+        raise ValueError(f"there is no folder {name!r}, and no model can have that name: {REMEDY}") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise OSError(
-            f"there is no folder {name!r}, and the hub did not give a model of that name ({first}): "
-            f"check the name and the network, or {remedy}"
-        ) from error
+        raise _not_there(name, error) from error
     return fetched[0].parent
+
+
+def _reach(url: str) -> None:
+    """Raise OSError when nobody answers at a URL: the hub's own client would try for half a minute."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError as error:
+        error.close()  # it answered: its client will say what is wrong
+
+
+def _not_there(name: str, error: Exception) -> OSError:
+    first = str(error).strip().splitlines()[0]
+    return OSError(
+        f"there is no folder {name!r}, and the hub did not give a model of that name ({first}): "
+        f"check the name and the network, or {REMEDY}"
+    )
+
+
+class HubModel(nn.Module):
+    """A causal language model of any architecture that transformers knows, used as a `GPT` is."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+        self.context_length = inner.config.max_position_embeddings
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T) -> logits (B, T, V)."""
+        return self.inner(ids, use_cache=False).logits
+
+
+class HubTokenizer:
+    """Its tokenizer, used as ours are."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.vocab_size = len(inner)
+
+    def encode(self, text: str) -> list[int]:
+        return self.inner.encode(text, add_special_tokens=False)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.inner.decode(ids)
+
+
+def load_causal_lm(path_or_name: str | Path) -> tuple[HubModel, HubTokenizer]:
+    """Open any causal language model with transformers: a folder, or a name on the hub, downloaded once.
+
+    Raises ImportError without transformers, OSError when there is no such model or nobody answers,
+    ValueError when it is no causal language model.
+    """
+    try:
+        import transformers
+        from huggingface_hub import hf_hub_url
+    except ImportError:
+        raise ImportError(
+            "models of other architectures need transformers: pip install transformers"
+        ) from None
+    transformers.utils.logging.disable_progress_bar()
+    name = str(path_or_name)
+    kinds = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
+
+    def fetch(**how) -> list:
+        return [kind.from_pretrained(name, **how) for kind in kinds]
+
+    try:
+        try:
+            model, tokenizer = fetch(local_files_only=True)
+        except OSError:
+            if not Path(name).exists():
+                _reach(hf_hub_url(name, CONFIG))
+            model, tokenizer = fetch()
+    except OSError as error:
+        raise _not_there(name, error) from error
+    return HubModel(model.eval()), HubTokenizer(tokenizer)

@@ -34,10 +34,13 @@ class Task:
 
     description: str
     answers: Answers
+    repeats: bool = True  # a question may come several times
 
     def examples(self, n: int, rng: random.Random) -> list[Example]:
-        """Draw n questions, each anew from all of them, with their answers."""
-        return [(question, self.answers[question]) for question in rng.choices(list(self.answers), k=n)]
+        """Draw n questions with their answers."""
+        questions = list(self.answers)
+        drawn = rng.choices(questions, k=n) if self.repeats else rng.sample(questions, n)
+        return [(question, self.answers[question]) for question in drawn]
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,11 @@ class Family:
     draw_answers: Callable[[random.Random], Answers]
     trained: bool  # False: held out, so that no training text shows a task of it
     n_answers: int  # an answer drawn from as many is right once in n_answers times
+    repeats: bool = True
 
     def draw(self, rng: random.Random) -> Task:
         """Draw a task."""
-        return Task(self.description, self.draw_answers(rng))
+        return Task(self.description, self.draw_answers(rng), self.repeats)
 
 
 def _mapping(asked: str, answered: str) -> Callable[[random.Random], Answers]:
@@ -91,6 +95,25 @@ def _picking(held_out: bool) -> Callable[[random.Random], Answers]:
     return draw
 
 
+# What people know and our own models cannot: for models that have read the world's text.
+EVERYDAY = {
+    "English to French": "cheese fromage, house maison, dog chien, cat chat, water eau, bread pain, "
+    "milk lait, book livre, night nuit, sun soleil, moon lune, tree arbre, fish poisson, king roi, "
+    "door porte, rain pluie, salt sel, apple pomme",
+    "country to capital": "France Paris, Italy Rome, Spain Madrid, Germany Berlin, Japan Tokyo, "
+    "China Beijing, Russia Moscow, Egypt Cairo, Greece Athens, Portugal Lisbon, Ireland Dublin, "
+    "Austria Vienna, Poland Warsaw, Norway Oslo, Peru Lima, Cuba Havana, Kenya Nairobi, Canada Ottawa",
+    "word to opposite": "hot cold, big small, up down, open closed, early late, good bad, rich poor, "
+    "fast slow, day night, hard soft, full empty, young old, love hate, left right, true false, "
+    "first last, dark light, war peace",
+}
+
+
+def _known(pairs: str) -> Callable[[random.Random], Answers]:
+    table = dict(pair.split() for pair in pairs.split(", "))
+    return lambda rng: table
+
+
 def _families() -> Iterator[tuple[str, Family]]:
     for i, asked in enumerate(KINDS):
         for j, answered in enumerate(KINDS):
@@ -102,10 +125,12 @@ def _families() -> Iterator[tuple[str, Family]]:
     yield "add, new step", Family("add:", _addition(HELD_OUT_STEPS), False, 16)
     yield "pick", Family("pick:", _picking(False), True, 3)
     yield "pick, new letters", Family("pick:", _picking(True), False, 3)
+    for name, pairs in EVERYDAY.items():
+        yield name, Family(f"{name}:", _known(pairs), False, pairs.count(",") + 1, repeats=False)
 
 
 FAMILIES = dict(_families())
-MAPPINGS = tuple(name for name in FAMILIES if " to " in name)
+MAPPINGS = tuple(f"{asked} to {answered}" for asked in KINDS for answered in KINDS)
 TRAINED_MAPPINGS = tuple(name for name in MAPPINGS if FAMILIES[name].trained)
 HELD_OUT_MAPPINGS = tuple(name for name in MAPPINGS if not FAMILIES[name].trained)
 VOCABULARY = ("\n", ":", "=>", "to", "add", "pick", "copy", *KINDS, *WORDS)

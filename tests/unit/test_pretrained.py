@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gptlib.in_context import answers, draw_prompts, evaluate_pretrained
 from gptlib.model import GPT, GPTConfig
-from gptlib.pretrained import load_gpt2, save_gpt2
+from gptlib.pretrained import load_causal_lm, load_gpt2, save_gpt2
 from gptlib.sampling import generate
 from gptlib.tokenizers import BPETokenizer
 
@@ -194,3 +195,35 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"gptlib\[hub\]"):
         load_gpt2("team/tiny")
+
+
+def test_pretrained_models_of_two_architectures_are_asked_and_missing_ones_named(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write(tmp_path / "gpt2-tiny", n_positions=200, vocab_size=BPE.vocab_size)
+    write(tmp_path / "tiny", n_positions=200, vocab_size=BPE.vocab_size)
+    sizes = dict(vocab_size=BPE.vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=200)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads)).save_pretrained(
+            tmp_path / "llama"
+        )
+    transformers.PreTrainedTokenizerFast(tokenizer_object=BPE._tokenizer).save_pretrained(tmp_path / "llama")
+    names = [tmp_path / name for name in ("gpt2-tiny", "tiny", "llama")] + ["no-such/model"]
+    how = dict(families=["English to French"], shots=(0, 2), n=4, max_tokens=4)
+    rows = evaluate_pretrained(names, **how)
+    assert "no-such/model is left out" in capsys.readouterr().out
+    assert rows["model"].tolist() == [str(name) for name in names[:3] for _ in (0, 2)]
+    assert (rows["right"] <= rows["prompts"]).all()
+    prompts = draw_prompts("English to French", 2, 6, 0)
+    ours, theirs = (load(names[0]) for load in (load_gpt2, load_causal_lm))
+    assert answers(*ours, prompts, 6) == answers(*theirs, prompts, 6)
+
+
+def test_without_transformers_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match="pip install transformers"):
+        load_causal_lm("team/tiny")

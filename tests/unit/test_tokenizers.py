@@ -5,7 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptlib.tokenizers import BPETokenizer, CharTokenizer, bits_per_character, encode_corpus
+from gptlib.tokenizers import (
+    BPETokenizer,
+    CharTokenizer,
+    WordTokenizer,
+    bits_per_character,
+    encode_corpus,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # surrogates are no characters of their own
 BPE = BPETokenizer.train("the cat sat on the mat, the cat sat on the hat. " * 10, 300)
@@ -55,6 +61,16 @@ def test_a_tokenizer_of_the_other_kind_is_refused(saved, loader, tmp_path):
 def test_unknown_characters_are_named():
     with pytest.raises(ValueError, match=r"never seen \['!', 'z'\]"):
         CharTokenizer.train("abc").encode("cab z!".replace(" ", ""))
+
+
+def test_words_come_back_with_a_blank_between_and_unknown_ones_are_named():
+    words = WordTokenizer(["\n", ":", "=>", "sea", "mer", "add"])
+    text = "add:\nsea => mer\nsea =>"
+    assert words.encode(text) == [5, 1, 0, 3, 2, 4, 0, 3, 2] and words.decode(words.encode(text)) == text
+    with pytest.raises(ValueError, match=r"does not know \['lake'\]"):
+        words.encode("sea lake")
+    with pytest.raises(ValueError, match="once"):
+        WordTokenizer(["sea", "sea"])
 
 
 @pytest.mark.parametrize("bad", [[-1], [3], torch.tensor([0, 7])])
