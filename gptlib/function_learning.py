@@ -50,7 +50,7 @@ class LinearFunctions:
     def draw(self, B: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw B functions and n points of each: x (B, n, d) and y (B, n)."""
         w = torch.randn(B, 1, self.d, generator=generator)
-        spread = torch.arange(1, self.d + 1) ** -self.skew  # (d,)
+        spread = torch.arange(1.0, self.d + 1) ** -self.skew  # (d,)
         spread = self.scale * spread * math.sqrt(self.d) / spread.norm()
         x = torch.randn(B, self.n, self.d, generator=generator) * spread
         y = (w * x).sum(-1) + self.noise * torch.randn(B, self.n, generator=generator)
@@ -207,3 +207,9 @@ def errors(d: int, noise: float, seed: int) -> dict[str, str | int | float]:
         for kind in ("error", "clean"):
             row[f"{name} {kind}"] = " ".join(f"{value:.5f}" for value in its_rows[kind])
     return row
+
+
+def error_after(runs: pd.DataFrame, predictor: str, per_dimension: int) -> list[float]:
+    """Return, for each recorded run, a predictor's error after per_dimension * d examples."""
+    pairs = zip(runs[f"{predictor} error"].str.split(), runs["d"], strict=True)
+    return [float(errors[per_dimension * d]) for errors, d in pairs]

@@ -104,15 +104,24 @@ def test_figures_keep_the_text_they_were_shown_with():
                     assert image["alt"] in shown
 
 
-def test_a_page_with_a_widget_holds_all_that_the_widget_needs():
-    text = page(SITE / "notebooks" / "03_scaling_laws.html").text
+def widgets(name):
+    """The states of the widgets that a notebook's page holds, those of our own making alone."""
+    text = page(SITE / "notebooks" / f"{name}.html").text
     [state] = re.findall(
         r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, re.DOTALL
     )
-    models = [model["state"] for model in json.loads(state)["state"].values()]
-    [explorer] = [model for model in models if "constants" in model]
-    assert set(explorer["constants"]) == {"E", "A", "B", "alpha", "beta"} and explorer["_esm"]
-    assert explorer["_anywidget_id"] and len(explorer["runs"]) > 40
+    states = [model["state"] for model in json.loads(state)["state"].values()]
+    return [state for state in states if "_esm" in state]
+
+
+def test_a_page_with_a_widget_holds_all_that_the_widget_needs():
+    [explorer] = widgets("03_scaling_laws")
+    assert set(explorer["constants"]) == {"E", "A", "B", "alpha", "beta"} and len(explorer["runs"]) > 40
+    [slider] = widgets("04_in_context_learning")
+    assert len(slider["predictions"]) >= 4
+    for by_prompt in slider["predictions"].values():
+        assert [len(by_shots) for by_shots in by_prompt] == [16] * len(slider["prompts"])
+    assert all(widget["_esm"] and widget["_anywidget_id"] for widget in (explorer, slider))
     assert (SITE / "_static" / "vendor" / "anywidget.js").is_file()
 
 

@@ -1,5 +1,6 @@
 """Classical predictors are those of the textbooks; the learner is asked nothing that it was told."""
 
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -10,6 +11,7 @@ from gptlib.function_learning import (
     FunctionLearner,
     LinearFunctions,
     averaging,
+    error_after,
     errors,
     evaluate,
     fit,
@@ -76,7 +78,7 @@ def test_averaging_by_hand():
     torch.testing.assert_close(averaging(x, y), torch.tensor([[0.0, 0.0, 5.5]]))
 
 
-@pytest.mark.parametrize("choices", [{}, {"scale": 2.0}, {"skew": 1.5}, {"scale": 0.5, "skew": 1.0}])
+@pytest.mark.parametrize("choices", [{}, {"scale": 2.0}, {"skew": 2}, {"scale": 0.5, "skew": 1.0}])
 def test_always_answering_zero_errs_by_the_trivial_error(choices):
     functions = LinearFunctions(3, 8, **choices)
     rows = evaluate({"zero": zero}, functions, B=20_000)
@@ -112,7 +114,10 @@ def test_the_same_seed_gives_the_same_learner(monkeypatch):
     monkeypatch.setitem(function_learning.RECORDED, 2, (1, 2, 8, 4, 8))
     first, again, other = errors(2, 0.5, 0), errors(2, 0.5, 0), errors(2, 0.5, 1)
     assert first == again != other
-    assert len(first["ridge error"].split()) == 7  # 2 d + 3 points
+    texts = first["ridge error"].split()
+    assert len(texts) == 7  # 2 d + 3 points
+    runs = pd.DataFrame([first, other]).assign(d=2)
+    assert error_after(runs, "ridge", 1) == [float(texts[2]), float(other["ridge error"].split()[2])]
 
 
 @pytest.mark.parametrize("bad", [dict(d=0), dict(n=0), dict(noise=-1.0), dict(scale=0.0)])

@@ -1,0 +1,77 @@
+// One more example at a time: the prompt as it stands, and what each model would answer. It needs no kernel.
+
+const BLUE = "#0072B2", GREY = "#B8B8B8";
+
+function make(parent, tag, style = "", text = "") {
+  const element = document.createElement(tag);
+  element.style.cssText = style;
+  element.textContent = text;
+  parent.append(element);
+  return element;
+}
+
+function labelled(parent, label, control) {
+  const row = make(parent, "label", "display:grid;grid-template-columns:4em minmax(3em,1fr) 2.5em;gap:.5em;align-items:center;margin-bottom:.4em");
+  const readout = document.createElement("output");
+  row.append(label, control, readout);
+  return readout;
+}
+
+/** The prompt's lines after so many shots, as the model reads them. */
+export function promptLines({ description, examples, question }, shots) {
+  return [description, ...examples.slice(0, shots).map(([asked, answer]) => `${asked} => ${answer}`), `${question} =>`];
+}
+
+function render({ model, el }) {
+  const prompts = model.get("prompts"), predictions = model.get("predictions");
+  const box = make(el, "div", "background:#fff;color:#222;padding:.8em;max-width:720px;font:15px/1.5 system-ui,sans-serif");
+
+  const choice = document.createElement("select");
+  choice.style.cssText = "font:inherit;color:#222;background:#fff;border:1px solid #767676;border-radius:4px;padding:.2em";
+  prompts.forEach(({ description, question }, i) => choice.add(new Option(`${description} ${question} => ?`, i)));
+  labelled(box, "task", choice);
+  const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, step: 1, value: 0 });
+  const readout = labelled(box, "shots", slider);
+
+  const columns = make(box, "div", "display:grid;grid-template-columns:repeat(auto-fit,minmax(15em,1fr));gap:1em;margin-top:.6em");
+  const text = make(columns, "pre", "margin:0;padding:.6em;background:#f4f4f4;color:#222;font:13px/1.35 ui-monospace,monospace;min-height:25em;white-space:pre-wrap");
+  const answers = make(columns, "div", "display:grid;gap:.7em;align-content:start");
+  const said = make(box, "p", "margin:.6em 0 0");
+  said.setAttribute("aria-live", "polite");
+
+  const charts = Object.keys(predictions).map((name) => {
+    const part = make(answers, "div");
+    make(part, "div", "font-weight:600", name);
+    return { name, bars: make(part, "div") };
+  });
+
+  function draw() {
+    const prompt = prompts[choice.value];
+    slider.max = prompt.examples.length;
+    const shots = Number(slider.value);
+    readout.textContent = shots;
+    text.textContent = promptLines(prompt, shots).join("\n");
+    const right = [];
+    for (const { name, bars } of charts) {
+      bars.replaceChildren();
+      const best = predictions[name][choice.value][shots];
+      best.forEach(([word, p]) => {
+        const row = make(bars, "div", "display:grid;grid-template-columns:5em 1fr 3em;gap:.4em;align-items:center;font-size:13px;line-height:1.3");
+        const correct = word === prompt.answer;
+        make(row, "span", `text-align:right;${correct ? "font-weight:700" : ""}`, word === "\n" ? "(line end)" : word);
+        const track = make(row, "div", "background:#f0f0f0;height:.8em");
+        make(track, "div", `width:${100 * p}%;height:100%;background:${correct ? BLUE : GREY}`);
+        make(row, "span", "", p.toFixed(2) + (correct ? " \u2713" : ""));
+      });
+      if (best[0][0] === prompt.answer) right.push(name);
+    }
+    const seen = prompt.examples.slice(0, shots).some(([asked]) => asked === prompt.question);
+    const others = /^(add|pick)/.test(prompt.description) ? "" : seen ? " The question is among the examples." : " The question is not among the examples yet.";
+    said.textContent = `The answer is ${prompt.answer}.${others} Right with its first choice: ${right.join(", ") || "none"}.`;
+  }
+  slider.addEventListener("input", draw);
+  choice.addEventListener("change", draw);
+  draw();
+}
+
+export default { render };
