@@ -5,6 +5,7 @@ import pytest
 
 from gptlib import record as module
 from gptlib.budget import Budget
+from gptlib.in_context import WIDTHS
 from gptlib.record import record, recorded
 from gptlib.sweep import Run, chapter_grid
 
@@ -61,6 +62,19 @@ def test_the_recorded_rows_of_chapter_3_are_whole(monkeypatch):
     wanted = pd.DataFrame(map(dataclasses.asdict, chapter_grid(Budget.detect())))
     assert {tuple(row) for row in wanted[given].itertuples(index=False)} <= made
     assert rows.text.nunique() == 2 and rows.loss.between(0.5, 3).all()
+
+
+def test_the_recorded_rows_of_chapter_4_are_whole():
+    rows = recorded("in_context-cpu")
+    made = sorted(zip(rows["copies"], rows["width"], rows["seed"], strict=True))
+    kinds = [("arrowed", width) for width in WIDTHS] + [("none", 64), ("plain", 64)]
+    assert made == sorted((*kind, seed) for kind in kinds for seed in range(3))
+    assert rows.filter(like="@").stack().between(0, 1).all() and rows["steps"].eq(1200).all()
+    rows = recorded("functions-cpu")
+    made = sorted(zip(rows["d"], rows["noise"], rows["seed"], strict=True))
+    assert made == [(d, noise, seed) for d in (2, 3, 5) for noise in (0.0, 0.5) for seed in range(3)]
+    lengths = rows["transformer error"].str.split().map(len)
+    assert (lengths == 2 * rows["d"] + 3).all()
 
 
 def test_the_command_records_a_chapter(tmp_path, monkeypatch):
