@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,6 +47,10 @@ class Budget:
     def pick(self, *, cpu: Value, gpu: Value) -> Value:
         """Return the value meant for this budget."""
         return gpu if self.name == "gpu" else cpu
+
+    def in_float32(self) -> "Budget":
+        """Return the same, computing in float32: right where matrices are too small to gain from less."""
+        return replace(self, dtype=torch.float32)
 
     def describe(self) -> str:
         """Say in one line which machine this is: it stands beside every measurement."""

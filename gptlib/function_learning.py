@@ -28,7 +28,7 @@ Predictor = Callable[[Tensor, Tensor], Tensor]  # x (B, n, d), y (B, n) -> predi
 RECORDED = {  # by dimensions: layers, heads, channels, steps, functions a step
     2: (6, 4, 32, 1200, 64),
     3: (8, 4, 32, 1200, 64),
-    5: (8, 4, 48, 2500, 64),
+    5: (8, 4, 48, 1500, 64),
     20: (12, 8, 256, 50_000, 64),  # for a GPU: the size of Garg et al., a tenth of their steps
 }
 
@@ -102,12 +102,13 @@ def ridge(penalty: float) -> Predictor:
     """
 
     def predict(x: Tensor, y: Tensor) -> Tensor:
-        answers, identity = torch.zeros_like(y), torch.eye(x.shape[-1])
+        x, y = x.double(), y.double()  # a small penalty is lost in float32
+        answers, identity = torch.zeros_like(y), torch.eye(x.shape[-1], dtype=x.dtype)
         for k in range(1, y.shape[1]):
             seen = x[:, :k]  # (B, k, d)
             w = torch.linalg.solve(seen.mT @ seen + penalty * identity, seen.mT @ y[:, :k, None])  # (B, d, 1)
             answers[:, k] = (x[:, k] * w[..., 0]).sum(-1)
-        return answers
+        return answers.float()
 
     return predict
 
@@ -122,7 +123,7 @@ class FunctionLearner(nn.Module):
         self.read = Linear(d + 1, n_embd, bias=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(n_layer))
         self.norm, self.head = make_norm(config), Linear(n_embd, 1, bias=False)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(2 * seed)
         with torch.no_grad():
             for name, weight in self.named_parameters():
                 if weight.ndim == 2:
@@ -150,11 +151,14 @@ def fit(
 ) -> list[float]:
     """Train a learner in place, on functions drawn anew each step; return each step's mean squared error.
 
-    Muon moves the blocks' matrices, AdamW the rest; the rates are constant, then fall to 0.
+    Muon moves the matrices but the head, AdamW the rest; the rates are constant, then fall to 0.
+    Raises ValueError when a loss is not finite.
     """
     device = Budget.detect().device
     learner.to(device).train()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(
+        2 * seed + 1
+    )  # not the numbers that the weights were drawn from
     optimizers = make_optimizers(learner, "muon", 0.003, 0.02, (0.9, 0.95), 0.0, torch.float32)
     losses = []
     for step in progress(range(steps), desc="training", unit="step"):
@@ -168,6 +172,10 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.detach())
+        if step % 100 == 0 and not loss.isfinite():  # seldom, to let a GPU work ahead
+            raise ValueError(
+                f"the loss is {loss.item()} at step {step}: are the functions' values too large?"
+            )
     learner.eval()
     return torch.stack(losses).tolist()
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from gptlib.budget import Budget
 from gptlib.model import GPT, GPTConfig
-from gptlib.pretrained import load_causal_lm, load_gpt2
+from gptlib.pretrained import load_causal_lm
 from gptlib.sampling import generate
 from gptlib.tasks import (
     COPIES,
@@ -36,6 +36,9 @@ from gptlib.training import TrainConfig, next_token_loss, train
 
 TOKENIZER = WordTokenizer(VOCABULARY)
 CONTEXT = 100  # tokens: the longest prompt, fifteen examples of picking, has 97
+TOKENS_AT_ONCE = (
+    8192  # of the contexts of prompts answered side by side: bounds the memory for keys and values
+)
 HEAD_SIZE = 16  # channels; narrower models have one head
 N_DOCUMENTS = 30_000
 RECIPE = TrainConfig(batch_size=32, lr=0.004, muon_lr=0.015, decay_fraction=0.5, eval_every=0)
@@ -64,9 +67,7 @@ def task_model(data: EncodedCorpus, width: int, seed: int = 0, steps: int = 600)
     """Return a GPT of two layers and `width` channels, trained to continue the documents of `data`."""
     shape = dict(context_length=CONTEXT, n_layer=2, n_head=max(width // HEAD_SIZE, 1), n_embd=width)
     model = GPT(GPTConfig.modern(data.vocab_size, **shape), seed)
-    # The matrices are so small that a narrower number format costs more than it saves.
-    budget = replace(Budget.detect(), dtype=torch.float32)
-    train(model, data, replace(RECIPE, steps=steps, seed=seed), budget)
+    train(model, data, replace(RECIPE, steps=steps, seed=seed), Budget.detect().in_float32())
     return model.eval()
 
 
@@ -96,7 +97,7 @@ def draw_prompts(family: str, shots: int, n: int, seed: int) -> list[Prompt]:
         raise ValueError(f"there is no family {family!r}; there are {', '.join(FAMILIES)}")
     if not 0 <= shots < EXAMPLES:
         raise ValueError(f"from 0 to {EXAMPLES - 1} shots fit into the context, not {shots}")
-    rng, prompts = random.Random(seed), []
+    rng, prompts = random.Random(f"{family}, {seed}"), []  # not the same draws in every family
     for _ in range(n):
         task = FAMILIES[family].draw(rng)
         *examples, (question, answer) = task.examples(EXAMPLES, rng)
@@ -123,8 +124,11 @@ def answers(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], m
     texts = [prompt.text for prompt in prompts]
     ids = [tokenizer.encode(text) for text in texts]
     stop = tokenizer.encode("\n")[-1]
-    written = generate(model, ids, max_tokens=max_tokens, temperature=0, stop=stop)
-    new = [row[len(asked) :] for row, asked in zip(written, ids, strict=True)]
+    at_once, new = max(TOKENS_AT_ONCE // model.context_length, 1), []
+    for start in range(0, len(ids), at_once):
+        part = ids[start : start + at_once]
+        written = generate(model, part, max_tokens=max_tokens, temperature=0, stop=stop)
+        new += [row[len(asked) :] for row, asked in zip(written, part, strict=True)]
     return [tokenizer.decode(row).split("\n")[0].strip() for row in new]
 
 
@@ -142,8 +146,8 @@ def evaluate(
 
     A row has the counts `prompts`, `right` (the answer, to the letter), `majority` (what the most frequent
     answer among the examples would have got right; without examples, a guess), `seen` (the question was
-    among the examples) and `chance` (a guess among all answers of its kind). `change` alters each prompt
-    before it is put; its answer stays the task's.
+    among the examples) and `chance` (a guess among as many answers as the family has). `change` alters
+    each prompt before it is put; the right answer stays the task's.
     """
     rows, rng = [], random.Random(seed)
     for family in families:
@@ -157,28 +161,31 @@ def evaluate(
                 "shots": k,
                 "prompts": n,
                 "right": sum(a == p.answer for a, p in zip(given, prompts, strict=True)),
-                "majority": sum(_majority(p) == p.answer for p in prompts) if k else chance,
-                "seen": sum(p.question in dict(p.examples) for p in prompts),
+                "majority": sum(_majority(p) == p.answer for p in put) if k else chance,
+                "seen": sum(p.question in dict(p.examples) for p in put),
                 "chance": chance,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def evaluate_pretrained(names: Sequence[str], **how) -> pd.DataFrame:
+def evaluate_pretrained(
+    names: Sequence[str], families: Sequence[str], shots: Sequence[int], n: int, max_tokens: int = 8
+) -> pd.DataFrame:
     """Put the same prompts to pre-trained models, one after the other; return their rows.
 
-    Names are folders, or models on the Hugging Face hub; those of GPT-2 run as this package's own `GPT`.
-    What cannot be opened is named, with the reason, and left out. `how` goes to `evaluate`.
+    Names are folders, or models on the Hugging Face hub. What cannot be opened is named, with the reason,
+    and left out. The other arguments are those of `evaluate`.
     """
     tables = []
     for name in names:
         try:
-            model, tokenizer = (load_gpt2 if "gpt2" in str(name) else load_causal_lm)(name)
-        except (OSError, ImportError) as error:
+            model, tokenizer = load_causal_lm(name)
+        except (OSError, ImportError, ValueError) as error:
             print(f"{name} is left out: {error}")
             continue
         model.to(Budget.detect().device)
-        tables.append(evaluate(model, tokenizer, **how).assign(model=str(name)))
+        rows = evaluate(model, tokenizer, families, shots, n, max_tokens=max_tokens)
+        tables.append(rows.assign(model=str(name)))
         del model
     return pd.concat(tables) if tables else pd.DataFrame()
 
@@ -221,16 +228,21 @@ def finetune_on(
 ) -> GPT:
     """Return a copy of a model, trained to answer the questions of these examples, each put alone.
 
-    The loss is that of the answer; all examples are in every step. All questions have as many tokens.
+    The loss is that of the answer; all examples are in every step. Raises ValueError when their lengths
+    differ, or when the loss is not finite.
     """
     model = copy.deepcopy(model).train()
     texts = [document(description, [], question) + f" {answer}" for question, answer in examples]
-    ids = torch.tensor([TOKENIZER.encode(text) for text in texts])  # (B, T)
-    ids = ids.to(next(model.parameters()).device)
+    rows = [TOKENIZER.encode(text) for text in texts]
+    if len(set(map(len, rows))) != 1:
+        raise ValueError("give at least one example, and only examples that have equally many words")
+    ids = torch.tensor(rows, device=next(model.parameters()).device)  # (B, T)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     for _ in range(steps):
         loss = next_token_loss(model(ids[:, :-1])[:, -1:], ids[:, -1:])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    if not loss.isfinite():
+        raise ValueError(f"the loss ended as {loss.item()}: lower the learning rate")
     return model.eval()

@@ -45,11 +45,13 @@ def record(
     result: Callable[[Run], Run],
     costs: Sequence[float] | None = None,
     shard: tuple[int, int] = (0, 1),
+    budget: Budget | None = None,
 ) -> None:
     """Append a row for each run that is not recorded yet: what it was given, then what came out.
 
     `costs`, one a run in any unit, make the bar's time left right where runs differ. `shard` (i, n): these
-    runs are the i-th of n parts, and their rows go into a file beside `path`.
+    runs are the i-th of n parts, and their rows go into a file beside `path`. `budget` is what they ran on,
+    if not what is detected.
     """
     runs, done = list(runs), set()
     for part in _files(path):
@@ -64,7 +66,7 @@ def record(
         for number, (run, cost) in enumerate(missing, 1):
             began = time.perf_counter()
             row = run | result(run)
-            _append(path, row | _provenance((time.perf_counter() - began) / 60))
+            _append(path, row | _provenance((time.perf_counter() - began) / 60, budget or Budget.detect()))
             bar.set_postfix_str(f"{number} of {len(missing)} runs")
             bar.update(cost)
 
@@ -82,12 +84,12 @@ def _append(path: Path, row: Run) -> None:
         os.fsync(file.fileno())
 
 
-def _provenance(minutes: float) -> Run:
+def _provenance(minutes: float, budget: Budget) -> Run:
     commit = subprocess.run(
         ["git", "-C", Path(__file__).parent, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     )
     return {
-        "device": Budget.detect().describe(),
+        "device": budget.describe(),
         "commit": commit.stdout.strip() or __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -137,20 +139,22 @@ def functions(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 4: errors at learning linear functions in context, by dimensions and noise, three seeds."""
     from gptlib.function_learning import RECORDED, errors
 
-    dimensions = Budget.detect().pick(cpu=(2, 3, 5), gpu=tuple(RECORDED))
+    budget = Budget.detect().in_float32()
+    dimensions = budget.pick(cpu=(2, 3, 5), gpu=tuple(RECORDED))
     runs = [{"d": d, "noise": noise, "seed": seed}
             for d in dimensions for noise in (0.0, 0.5) for seed in range(3)]  # fmt: skip
-    record(path, runs[shard[0] :: shard[1]], lambda run: errors(**run), shard=shard)
+    record(path, runs[shard[0] :: shard[1]], lambda run: errors(**run), shard=shard, budget=budget)
 
 
 def in_context(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 4: accuracy against number of shots, by size of the model and by training text, three seeds."""
     from gptlib.in_context import WIDTHS, accuracies
 
-    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
+    budget = Budget.detect().in_float32()
+    widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
     kinds = [(width, "arrowed") for width in widths] + [(64, "plain"), (64, "none")]
     runs = [{"width": w, "copies": kind, "seed": seed} for w, kind in kinds for seed in range(3)]
-    record(path, runs[shard[0] :: shard[1]], lambda run: accuracies(**run), shard=shard)
+    record(path, runs[shard[0] :: shard[1]], lambda run: accuracies(**run), shard=shard, budget=budget)
 
 
 CHAPTERS = {"finetuning": finetuning, "scaling": scaling, "functions": functions, "in_context": in_context}
