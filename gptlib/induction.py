@@ -76,7 +76,7 @@ def in_context_gain(model: GPT, ids: Tensor) -> float:
 
 @torch.no_grad()
 def without_head(model: GPT, layer: int, head: int) -> GPT:
-    """Return a copy of a model in which one head's output is 0. Raises ValueError when there is no such head."""
+    """Return a copy of a model in which one head's output is 0. Raises ValueError when it has no such."""
     n_layer, n_head = model.config.n_layer, model.config.n_head
     if not (0 <= layer < n_layer and 0 <= head < n_head):
         raise ValueError(f"layers run from 0 to {n_layer - 1}, heads to {n_head - 1}: not {layer}, {head}")

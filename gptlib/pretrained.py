@@ -1,8 +1,6 @@
 """Real GPT-2: weights and tokenizer in the Hugging Face format into `GPT`, and back; and other models."""
 
 import json
-import urllib.error
-import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,18 +33,11 @@ def load_gpt2(path_or_name: str | Path) -> tuple[GPT, BPETokenizer]:
     Raises ValueError when the folder lacks a file or holds another architecture, ImportError without the
     `hub` extra, OSError when the hub cannot be reached or has no such model.
     """
-    path = Path(path_or_name)
-    folder = path if path.exists() else _download(str(path_or_name))
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
-        if not (folder / name).is_file():
-            raise ValueError(
-                f"{folder} has no {name}: save the model with save_pretrained(folder), which writes "
-                f"{CONFIG} and {WEIGHTS}, and its fast tokenizer too, which writes {TOKENIZER}"
-            )
-    config = _config_from(json.loads((folder / CONFIG).read_text(encoding="utf-8")), folder)
-    model = GPT(config)
-    _read_weights(model, folder / WEIGHTS)
-    return model, BPETokenizer.load(folder / TOKENIZER)
+    theirs = json.loads(_file(path_or_name, CONFIG).read_text(encoding="utf-8"))
+    model = GPT(_config_from(theirs, path_or_name))
+    tokenizer = BPETokenizer.load(_file(path_or_name, TOKENIZER))
+    _read_weights(model, _file(path_or_name, WEIGHTS))
+    return model, tokenizer
 
 
 def save_gpt2(model: GPT, tokenizer: BPETokenizer, folder: str | Path) -> None:
@@ -59,6 +50,7 @@ def save_gpt2(model: GPT, tokenizer: BPETokenizer, folder: str | Path) -> None:
     same = GPTConfig.gpt2(**{size: getattr(config, size) for size in sizes})
     same = asdict(same) | {"tie_embeddings": config.tie_embeddings}
     other = [field for field, value in asdict(config).items() if value != same[field]]
+    other += ["n_hidden of 0"] * (config.hidden == 0)
     if other:
         raise ValueError(
             f"transformers' GPT-2 has no such {', '.join(other)}: only a model of GPTConfig.gpt2() is one"
@@ -113,11 +105,11 @@ def _read_weights(model: GPT, path: Path) -> None:
             ours[name].copy_(value)
 
 
-def _config_from(theirs: dict, folder: Path) -> GPTConfig:
-    for name, expected in FOLLOWED.items():
-        if theirs.get(name, expected) != expected:
+def _config_from(theirs: dict, name: str | Path) -> GPTConfig:
+    for field, expected in FOLLOWED.items():
+        if theirs.get(field, expected) != expected:
             raise ValueError(
-                f"{folder / CONFIG} says {name} {theirs[name]!r}: gptlib knows GPT-2 with {expected!r}"
+                f"the {CONFIG} of {name} says {field} {theirs[field]!r}: gptlib knows GPT-2 with {expected!r}"
             )
     return GPTConfig.gpt2(
         theirs["vocab_size"],
@@ -150,56 +142,60 @@ def _config_to(config: GPTConfig, tokenizer: BPETokenizer) -> dict:
     }
 
 
-def _download(name: str) -> Path:
-    """Fetch a model's three files from the hub, unless they were before; return their folder."""
+def _file(path_or_name: str | Path, file: str) -> Path:
+    """Return a file of a model: in its folder, or from the hub, unless it was fetched before."""
+    folder, name = Path(path_or_name), str(path_or_name)
+    if folder.exists():
+        if not (folder / file).is_file():
+            raise ValueError(
+                f"{folder} has no {file}: save the model with save_pretrained(folder), which writes "
+                f"{CONFIG} and {WEIGHTS}, and its fast tokenizer too, which writes {TOKENIZER}"
+            )
+        return folder / file
     try:
-        from huggingface_hub import hf_hub_download, hf_hub_url
+        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise ImportError(
             f"there is no folder {name!r}; to download a model of that name: pip install "
             f"'gptlib[hub]' (or huggingface_hub). Or {REMEDY}"
         ) from None
-
-    def fetch(**how) -> list[Path]:
-        return [Path(hf_hub_download(name, file, **how)) for file in (CONFIG, TOKENIZER, WEIGHTS)]
-
     try:
         try:
-            fetched = fetch(local_files_only=True)
+            return Path(hf_hub_download(name, file, local_files_only=True))
         except LocalEntryNotFoundError:
-            _reach(hf_hub_url(name, CONFIG))
-            fetched = fetch()
+            _reach(name)
+            return Path(hf_hub_download(name, file))
     except HFValidationError:
         raise ValueError(f"there is no folder {name!r}, and no model can have that name: {REMEDY}") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise _not_there(name, error) from error
-    return fetched[0].parent
+        first = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"there is no folder {name!r}, and the hub did not give a model of that name ({first}): "
+            f"check the name and the network, or {REMEDY}"
+        ) from error
 
 
-def _reach(url: str) -> None:
-    """Raise OSError when nobody answers at a URL: the hub's own client would try for half a minute."""
+def _reach(name: str) -> None:
+    """Raise OSError when the hub does not answer: a download would try for half a minute."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
     try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
-    except urllib.error.HTTPError as error:
-        error.close()  # it answered: its client will say what is wrong
-
-
-def _not_there(name: str, error: Exception) -> OSError:
-    first = str(error).strip().splitlines()[0]
-    return OSError(
-        f"there is no folder {name!r}, and the hub did not give a model of that name ({first}): "
-        f"check the name and the network, or {REMEDY}"
-    )
+        get_hf_file_metadata(hf_hub_url(name, CONFIG))
+    except HfHubHTTPError:
+        pass  # it answered; the download will say what is wrong
+    except Exception as error:  # of whichever HTTP library the hub's client uses
+        raise OSError(str(error)) from error
 
 
 class HubModel(nn.Module):
-    """A causal language model of any architecture that transformers knows, used as a `GPT` is."""
+    """A causal language model of another architecture, opened by transformers and used as a `GPT` is."""
 
     def __init__(self, inner: nn.Module):
         super().__init__()
         self.inner = inner
-        self.context_length = inner.config.max_position_embeddings
+        self.context_length = getattr(inner.config, "max_position_embeddings", 1024)  # some have no limit
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) -> logits (B, T, V)."""
@@ -214,39 +210,31 @@ class HubTokenizer:
         self.vocab_size = len(inner)
 
     def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, none added to begin or end it."""
         return self.inner.encode(text, add_special_tokens=False)
 
     def decode(self, ids: list[int]) -> str:
+        """Return the text that the ids stand for."""
         return self.inner.decode(ids)
 
 
-def load_causal_lm(path_or_name: str | Path) -> tuple[HubModel, HubTokenizer]:
-    """Open any causal language model with transformers: a folder, or a name on the hub, downloaded once.
+def load_causal_lm(path_or_name: str | Path) -> tuple[GPT | HubModel, BPETokenizer | HubTokenizer]:
+    """Open any causal language model: GPT-2 as our own `GPT`, any other through transformers.
 
-    Raises ImportError without transformers, OSError when there is no such model or nobody answers,
-    ValueError when it is no causal language model.
+    `path_or_name` is a folder or a name on the hub, as for `load_gpt2`. Raises what that raises, and
+    ImportError without transformers.
     """
+    theirs = json.loads(_file(path_or_name, CONFIG).read_text(encoding="utf-8"))
+    if theirs.get("model_type") == "gpt2":
+        return load_gpt2(path_or_name)
     try:
         import transformers
-        from huggingface_hub import hf_hub_url
     except ImportError:
         raise ImportError(
-            "models of other architectures need transformers: pip install transformers"
+            f"{path_or_name} has the architecture {theirs.get('model_type')!r}, which needs "
+            "transformers: pip install transformers"
         ) from None
     transformers.utils.logging.disable_progress_bar()
-    name = str(path_or_name)
-    kinds = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
-
-    def fetch(**how) -> list:
-        return [kind.from_pretrained(name, **how) for kind in kinds]
-
-    try:
-        try:
-            model, tokenizer = fetch(local_files_only=True)
-        except OSError:
-            if not Path(name).exists():
-                _reach(hf_hub_url(name, CONFIG))
-            model, tokenizer = fetch()
-    except OSError as error:
-        raise _not_there(name, error) from error
-    return HubModel(model.eval()), HubTokenizer(tokenizer)
+    inner = transformers.AutoModelForCausalLM.from_pretrained(path_or_name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path_or_name)
+    return HubModel(inner.eval()), HubTokenizer(tokenizer)

@@ -74,6 +74,9 @@ class CharTokenizer:
         return cls(found["characters"])
 
 
+WORD = r"\n|:|[^\s:]+"  # a line break, a colon, or what stands between blanks
+
+
 class WordTokenizer:
     """One id per word of a given list, for texts that we make up ourselves.
 
@@ -81,8 +84,8 @@ class WordTokenizer:
     """
 
     def __init__(self, words: Sequence[str]):
-        if len(set(words)) != len(words):
-            raise ValueError("each word may be named once")
+        if len(set(words)) != len(words) or any(re.findall(WORD, word) != [word] for word in words):
+            raise ValueError("each word is named once, and has no blank and no colon in it")
         self.words = tuple(words)
         self._id_of = {word: i for i, word in enumerate(self.words)}
 
@@ -92,10 +95,10 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return one id per word. Raises ValueError when the list lacks one of them."""
-        words = re.findall(r"\n|:|[^\s:]+", text)
+        words = re.findall(WORD, text)
         if unknown := sorted(set(words) - set(self._id_of)):
             raise ValueError(
-                f"this tokenizer does not know {unknown}: it knows {' '.join(self.words).split()}"
+                f"this tokenizer does not know {unknown}: use only its words, {list(self.words)}"
             )
         return [self._id_of[word] for word in words]
 

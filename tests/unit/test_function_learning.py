@@ -59,6 +59,11 @@ def test_least_squares_is_exact_from_d_examples_on():
     assert (wrong[:, 3:] < 1e-3).all() and (wrong[:, :3] > 1e-3).any()
 
 
+def test_ridge_with_hardly_a_penalty_is_least_squares_also_with_few_examples():
+    x, y = LinearFunctions(20, 23).draw(5, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ridge(1e-6)(x, y), least_squares(x, y), atol=2e-3, rtol=0)
+
+
 def test_ridge_and_nearest_are_those_of_scikit_learn():
     x, y = draw(noise=0.5)
     ours, near = ridge(0.7)(x, y), nearest(x, y)
@@ -107,6 +112,13 @@ def test_a_learner_learns_and_every_parameter_takes_part(monkeypatch):
     assert all(not torch.equal(a, b) for a, b in zip(before, learner.parameters(), strict=True))
     rows = evaluate({"transformer": learner}, functions)
     assert rows["error"].iloc[-1] < 0.2 < rows["error"].iloc[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    learner = FunctionLearner(1, 4, n_layer=1, n_head=2, n_embd=8)
+    with pytest.raises(ValueError, match="at step 0"):
+        fit(learner, LinearFunctions(1, 4, scale=1e30), steps=3)
 
 
 def test_the_same_seed_gives_the_same_learner(monkeypatch):

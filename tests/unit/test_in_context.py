@@ -1,6 +1,7 @@
 """Prompts, their scores and what is done beside them, on models whose answers are known."""
 
 import copy
+import dataclasses
 import random
 
 import pandas as pd
@@ -28,7 +29,7 @@ from gptlib.in_context import (
     weights_hash,
     wrong_labels,
 )
-from gptlib.tasks import EVERYDAY, FAMILIES, MAPPINGS, document
+from gptlib.tasks import EVERYDAY, FAMILIES, KINDS, MAPPINGS, document
 
 OWN = [name for name in FAMILIES if name not in EVERYDAY]
 
@@ -71,6 +72,14 @@ def test_fewer_shots_are_the_last_of_more_and_the_question_stays():
 def test_every_prompt_fits_into_the_context(family):
     prompts = draw_prompts(family, max(SHOTS), 5, seed=0)
     assert max(len(TOKENIZER.encode(prompt.text)) for prompt in prompts) <= CONTEXT - 1
+
+
+def test_two_families_of_one_kind_do_not_draw_alike():
+    def places(family):
+        asked = KINDS[family.split(" to ")[0]]
+        return [asked.index(prompt.question) for prompt in draw_prompts(family, 0, 30, seed=0)]
+
+    assert places("noun to name") != places("noun to letter")
 
 
 def test_a_prompt_ends_with_the_question_and_an_arrow():
@@ -124,6 +133,14 @@ def test_the_majority_is_counted_over_the_examples():
     assert rows["majority"][0] == rows["chance"][0] == 40 / 16
 
 
+def test_the_majority_is_that_of_the_prompts_as_they_were_put():
+    def only_wrong(prompt, rng):
+        return dataclasses.replace(prompt, examples=(("a", "7"),))
+
+    rows = evaluate(LookUp(), families=["letter to noun"], shots=(5,), n=20, change=only_wrong)
+    assert rows["majority"].sum() == 0
+
+
 def test_shares_have_wilsons_interval():
     rows = pd.DataFrame(dict(shots=[1, 1], prompts=[6, 4], right=[5, 3], majority=[1, 1], seen=0, chance=0))
     row = shares(rows).loc[1]
@@ -131,9 +148,38 @@ def test_shares_have_wilsons_interval():
     assert (row["low"], row["high"]) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
 
-def test_answers_of_several_tokens_end_with_the_line(tiny):
-    given = answers(tiny, TOKENIZER, draw_prompts("add", 2, 5, 0), max_tokens=5)
-    assert len(given) == 5 and not any("\n" in answer for answer in given)
+class Recite(nn.Module):
+    """Writes the same words after every arrow, whatever came before, and counts how often it was asked."""
+
+    context_length = CONTEXT
+
+    def __init__(self, text):
+        super().__init__()
+        self.unused, self.words, self.asked = nn.Parameter(torch.zeros(())), TOKENIZER.encode(text), []
+
+    def forward(self, ids):
+        logits = torch.zeros(*ids.shape, TOKENIZER.vocab_size)
+        arrow = TOKENIZER.encode("=>")[0]
+        for row, tokens in enumerate(ids.tolist()):
+            written = tokens[::-1].index(arrow)
+            logits[row, -1, self.words[written]] = 1
+        self.asked.append(len(ids))
+        return logits
+
+
+def test_an_answer_of_several_words_ends_with_its_line_and_then_nothing_more_is_asked():
+    prompts = draw_prompts("letter to noun", 2, 5, 0)
+    model = Recite("boat moon\nadd copy")
+    assert answers(model, TOKENIZER, prompts, max_tokens=5) == ["boat moon"] * 5
+    assert len(model.asked) == 3  # two words and the line's end
+    assert answers(model, TOKENIZER, prompts, max_tokens=1) == ["boat"] * 5
+
+
+def test_many_prompts_are_answered_in_parts_that_bound_the_memory(monkeypatch):
+    monkeypatch.setattr(in_context, "TOKENS_AT_ONCE", 2 * CONTEXT)
+    model = Recite("boat")
+    assert answers(model, TOKENIZER, draw_prompts("letter to noun", 2, 5, 0), max_tokens=1) == ["boat"] * 5
+    assert model.asked == [2, 2, 1]
 
 
 def test_prompting_updates_nothing_and_the_hash_would_show_it(tiny):
@@ -148,6 +194,10 @@ def test_prompting_updates_nothing_and_the_hash_would_show_it(tiny):
 def test_finetuning_teaches_the_examples_to_a_copy(tiny):
     before = weights_hash(tiny)
     shots = [("a", "boat"), ("b", "moon"), ("c", "salt")]
+    with pytest.raises(ValueError, match="equally many words"):
+        finetune_on(tiny, "pick:", [("a b c", "a"), ("a", "a")])
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        finetune_on(tiny, "letter to noun:", shots, lr=1e30)
     tuned = finetune_on(tiny, "letter to noun:", shots, steps=150, lr=1e-2)
     assert weights_hash(tiny) == before != weights_hash(tuned)
     for question, answer in shots:
@@ -167,8 +217,8 @@ def test_when_no_model_can_be_opened_there_is_an_empty_table(monkeypatch, capsys
     def refuse(name):
         raise OSError("the network is away")
 
-    monkeypatch.setattr(in_context, "load_gpt2", refuse)
-    assert evaluate_pretrained(["gpt2"]).empty
+    monkeypatch.setattr(in_context, "load_causal_lm", refuse)
+    assert evaluate_pretrained(["gpt2"], ["add"], (0,), 2).empty
     assert "gpt2 is left out: the network is away" in capsys.readouterr().out
 
 

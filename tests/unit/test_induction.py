@@ -15,6 +15,7 @@ from gptlib.induction import (
     prefix_matching,
     previous_token,
     probes,
+    repeated_corpus,
     repeated_tokens,
     without_head,
 )
@@ -102,6 +103,19 @@ def test_ablating_one_head_takes_away_its_part_and_leaves_the_model_as_it_was():
         parts = [without_head(model, 0, head).blocks[0](x) - x for head in (0, 1)]  # the other head's
         torch.testing.assert_close(parts[0] + parts[1], model.blocks[0](x) - x, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(parts[0], parts[1])
+
+
+@pytest.mark.parametrize(("layer", "head"), [(1, 0), (0, 2), (0, -1)])
+def test_a_head_that_is_not_there_is_not_ablated_in_silence(layer, head):
+    with pytest.raises(ValueError, match="heads to 1"):
+        without_head(lively(n_layer=1, n_head=2), layer, head)
+
+
+def test_the_corpus_trains_on_other_segments_than_it_validates_on():
+    corpus, other = repeated_corpus(50), repeated_corpus(50, seed=1)
+    assert corpus.vocab_size == VOCAB_SIZE > corpus.train.max()
+    assert not torch.equal(corpus.train[:40], corpus.validation[:40])
+    assert not torch.equal(corpus.train[:40], other.train[:40])
 
 
 def test_the_models_have_attention_alone_and_room_for_the_probes():

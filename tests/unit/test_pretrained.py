@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from gptlib.in_context import answers, draw_prompts, evaluate_pretrained
 from gptlib.model import GPT, GPTConfig
-from gptlib.pretrained import load_causal_lm, load_gpt2, save_gpt2
+from gptlib.pretrained import HubModel, load_causal_lm, load_gpt2, save_gpt2
 from gptlib.sampling import generate
 from gptlib.tokenizers import BPETokenizer
 
@@ -118,6 +118,8 @@ def test_a_missing_file_is_named_with_the_way_to_get_it(tmp_path, missing):
 def test_only_gpt2_is_written_as_gpt2(tmp_path):
     with pytest.raises(ValueError, match=r"positions, norm, qk_norm.*GPTConfig.gpt2"):
         save_gpt2(GPT(GPTConfig.modern(300, n_layer=1)), BPE, tmp_path)
+    with pytest.raises(ValueError, match="n_hidden"):
+        save_gpt2(GPT(GPTConfig.gpt2(300, n_layer=1, n_hidden=0)), BPE, tmp_path)
 
 
 # -- the hub, played by a server of our own -----------------------------------------------------------
@@ -201,8 +203,7 @@ def test_pretrained_models_of_two_architectures_are_asked_and_missing_ones_named
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    write(tmp_path / "gpt2-tiny", n_positions=200, vocab_size=BPE.vocab_size)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     write(tmp_path / "tiny", n_positions=200, vocab_size=BPE.vocab_size)
     sizes = dict(vocab_size=BPE.vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
     heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=200)
@@ -212,18 +213,26 @@ def test_pretrained_models_of_two_architectures_are_asked_and_missing_ones_named
             tmp_path / "llama"
         )
     transformers.PreTrainedTokenizerFast(tokenizer_object=BPE._tokenizer).save_pretrained(tmp_path / "llama")
-    names = [tmp_path / name for name in ("gpt2-tiny", "tiny", "llama")] + ["no-such/model"]
-    how = dict(families=["English to French"], shots=(0, 2), n=4, max_tokens=4)
-    rows = evaluate_pretrained(names, **how)
-    assert "no-such/model is left out" in capsys.readouterr().out
-    assert rows["model"].tolist() == [str(name) for name in names[:3] for _ in (0, 2)]
-    assert (rows["right"] <= rows["prompts"]).all()
+    (tmp_path / "gpt2-empty").mkdir()
+    names = [tmp_path / "tiny", tmp_path / "llama", "no-such/model", "no model", tmp_path / "gpt2-empty"]
+    rows = evaluate_pretrained(names, ["English to French"], (0, 2), n=4)
+    said = capsys.readouterr().out
+    assert said.count("is left out") == 3 and "no-such/model" in said and "has no config.json" in said
+    assert rows["model"].tolist() == [str(name) for name in names[:2] for _ in (0, 2)]
     prompts = draw_prompts("English to French", 2, 6, 0)
-    ours, theirs = (load(names[0]) for load in (load_gpt2, load_causal_lm))
-    assert answers(*ours, prompts, 6) == answers(*theirs, prompts, 6)
+    ours, _ = load_causal_lm(names[0])
+    assert isinstance(ours, GPT)
+    theirs = HubModel(transformers.AutoModelForCausalLM.from_pretrained(names[0]).eval())
+    given = answers(ours, BPE, prompts, 6)
+    assert given == answers(theirs, BPE, prompts, 6) and len(set(given)) > 1
+    llama, tokenizer = load_causal_lm(names[1])
+    assert isinstance(llama, HubModel) and llama.context_length == 200
+    text = "the cat sat"
+    assert tokenizer.decode(tokenizer.encode(text)) == text and tokenizer.encode(text) == BPE.encode(text)
 
 
-def test_without_transformers_the_error_says_what_to_install(monkeypatch):
+def test_without_transformers_the_error_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match="pip install transformers"):
-        load_causal_lm("team/tiny")
+    with pytest.raises(ImportError, match=r"'llama'.*pip install transformers"):
+        load_causal_lm(tmp_path)

@@ -69,8 +69,9 @@ def test_words_come_back_with_a_blank_between_and_unknown_ones_are_named():
     assert words.encode(text) == [5, 1, 0, 3, 2, 4, 0, 3, 2] and words.decode(words.encode(text)) == text
     with pytest.raises(ValueError, match=r"does not know \['lake'\]"):
         words.encode("sea lake")
-    with pytest.raises(ValueError, match="once"):
-        WordTokenizer(["sea", "sea"])
+    for bad in (["sea", "sea"], ["sea lake"], ["sea:"], [""]):
+        with pytest.raises(ValueError, match="once"):
+            WordTokenizer(bad)
 
 
 @pytest.mark.parametrize("bad", [[-1], [3], torch.tensor([0, 7])])
