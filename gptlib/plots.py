@@ -83,11 +83,11 @@ def label_end(ax: Axes, x: Sequence[float], y: Sequence[float], label: str, colo
     ax.annotate(label, (x[-1], y[-1]), (7, 0), color=color, **place)
 
 
-def baseline(ax: Axes, y: float, label: str) -> None:
-    """Draw the trivial answer as a dashed grey line across the panel, its name above it at the right."""
+def baseline(ax: Axes, y: float, label: str, below: bool = False) -> None:
+    """Draw the trivial answer as a dashed grey line across the panel, its name at the right."""
     ax.axhline(y, color=COLORS["baseline"], linestyle="--", linewidth=1.3)
     place = dict(xycoords=("axes fraction", "data"), textcoords="offset points", ha="right")
-    ax.annotate(label, (0.99, y), (0, 3), color=COLORS["baseline"], **place)
+    ax.annotate(label, (0.99, y), (0, -12 if below else 3), color=COLORS["baseline"], **place)
 
 
 def attention(ax: Axes, weights: np.ndarray, tokens: Sequence[str], title: str) -> None:
