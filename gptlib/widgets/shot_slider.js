@@ -34,15 +34,15 @@ function render({ model, el }) {
   const readout = labelled(box, "shots", slider);
 
   const columns = make(box, "div", "display:grid;grid-template-columns:repeat(auto-fit,minmax(15em,1fr));gap:1em;margin-top:.6em");
-  const text = make(columns, "pre", "margin:0;padding:.6em;background:#f4f4f4;color:#222;font:13px/1.35 ui-monospace,monospace;min-height:25em;white-space:pre-wrap");
+  const text = make(columns, "pre", "margin:0;padding:.6em;background:#f4f4f4;color:#222;font:13px/1.35 ui-monospace,monospace;min-height:min(25em,40vw);white-space:pre-wrap");
   const answers = make(columns, "div", "display:grid;gap:.7em;align-content:start");
   const said = make(box, "p", "margin:.6em 0 0");
   said.setAttribute("aria-live", "polite");
 
-  const charts = Object.keys(predictions).map((name) => {
+  const charts = model.get("names").map((name, i) => {
     const part = make(answers, "div");
     make(part, "div", "font-weight:600", name);
-    return { name, bars: make(part, "div") };
+    return { name, stored: predictions[i], bars: make(part, "div") };
   });
 
   function draw() {
@@ -52,11 +52,11 @@ function render({ model, el }) {
     readout.textContent = shots;
     text.textContent = promptLines(prompt, shots).join("\n");
     const right = [];
-    for (const { name, bars } of charts) {
+    for (const { name, stored, bars } of charts) {
       bars.replaceChildren();
-      const best = predictions[name][choice.value][shots];
+      const best = stored[choice.value][shots];
       best.forEach(([word, p]) => {
-        const row = make(bars, "div", "display:grid;grid-template-columns:5em 1fr 3em;gap:.4em;align-items:center;font-size:13px;line-height:1.3");
+        const row = make(bars, "div", "display:grid;grid-template-columns:5em 1fr 4em;gap:.4em;align-items:center;font-size:13px;line-height:1.3");
         const correct = word === prompt.answer;
         make(row, "span", `text-align:right;${correct ? "font-weight:700" : ""}`, word === "\n" ? "(line end)" : word);
         const track = make(row, "div", "background:#f0f0f0;height:.8em");

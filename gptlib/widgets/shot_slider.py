@@ -11,7 +11,7 @@ import traitlets
 from gptlib.in_context import TOKENIZER, Prompt
 from gptlib.model import GPT
 
-BARS = 5  # words shown for each model
+BARS = 3  # words shown for each model
 
 
 class ShotSlider(anywidget.AnyWidget):
@@ -19,7 +19,8 @@ class ShotSlider(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_suffix(".js")
     prompts = traitlets.List().tag(sync=True)  # description, examples, question, answer of each
-    predictions = traitlets.Dict().tag(sync=True)  # model -> prompt -> shots -> (word, probability) pairs
+    names = traitlets.List().tag(sync=True)  # of the models
+    predictions = traitlets.List().tag(sync=True)  # [model][prompt][shots]: (word, probability) pairs
 
     def __init__(self, models: Mapping[str, GPT], prompts: Sequence[Prompt]):
         shown = [
@@ -31,10 +32,8 @@ class ShotSlider(anywidget.AnyWidget):
             }
             for prompt in prompts
         ]
-        predictions = {
-            name: [_by_shots(model, prompt) for prompt in prompts] for name, model in models.items()
-        }
-        super().__init__(prompts=shown, predictions=predictions)
+        predictions = [[_by_shots(model, prompt) for prompt in prompts] for model in models.values()]
+        super().__init__(prompts=shown, names=list(models), predictions=predictions)
 
 
 @torch.no_grad()

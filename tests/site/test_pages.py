@@ -118,8 +118,8 @@ def test_a_page_with_a_widget_holds_all_that_the_widget_needs():
     [explorer] = widgets("03_scaling_laws")
     assert set(explorer["constants"]) == {"E", "A", "B", "alpha", "beta"} and len(explorer["runs"]) > 40
     [slider] = widgets("04_in_context_learning")
-    assert len(slider["predictions"]) >= 4
-    for by_prompt in slider["predictions"].values():
+    assert len(slider["predictions"]) == len(slider["names"]) >= 4
+    for by_prompt in slider["predictions"]:
         assert [len(by_shots) for by_shots in by_prompt] == [16] * len(slider["prompts"])
     assert all(widget["_esm"] and widget["_anywidget_id"] for widget in (explorer, slider))
     assert (SITE / "_static" / "vendor" / "anywidget.js").is_file()

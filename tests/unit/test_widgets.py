@@ -51,6 +51,6 @@ def test_the_slider_shows_the_prompt_that_the_model_read_and_what_it_would_answe
             asked = dataclasses.replace(prompt, examples=prompt.examples[:shots])
             lines = in_node(shot_slider, f"widget.promptLines({json.dumps(widget.prompts[i])}, {shots})")
             assert "\n".join(lines) == asked.text
-            best = widget.predictions["tiny"][i][shots]
+            best = widget.predictions[0][i][shots]
             assert [best[0][0].strip()] == answers(model, TOKENIZER, [asked], max_tokens=1)
             assert len(best) == shot_slider.BARS and best == sorted(best, key=lambda pair: -pair[1])
