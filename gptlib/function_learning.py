@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from gptlib.budget import Budget
 from gptlib.layers import Linear
+from gptlib.minimising import minimise
 from gptlib.model import Block, GPTConfig, make_norm
-from gptlib.optim import make_optimizers, schedule
-from gptlib.progress import progress
 
 Predictor = Callable[[Tensor, Tensor], Tensor]  # x (B, n, d), y (B, n) -> predictions of y (B, n)
 
@@ -149,35 +148,15 @@ def fit(
     batch_size: int = 64,
     seed: int = 0,
 ) -> list[float]:
-    """Train a learner in place, on functions drawn anew each step; return each step's mean squared error.
-
-    Muon moves the matrices but the head, AdamW the rest; the rates are constant, then fall to 0.
-    Raises ValueError when a loss is not finite.
-    """
+    """Train a learner in place, on functions drawn anew each step; return each step's mean squared error."""
     device = Budget.detect().device
-    learner.to(device).train()
-    generator = torch.Generator().manual_seed(
-        2 * seed + 1
-    )  # not the numbers that the weights were drawn from
-    optimizers = make_optimizers(learner, "muon", 0.003, 0.02, (0.9, 0.95), 0.0, torch.float32)
-    losses = []
-    for step in progress(range(steps), desc="training", unit="step"):
+    learner.to(device)
+
+    def loss(generator: torch.Generator) -> Tensor:
         x, y = functions.draw(batch_size, generator)
-        loss = F.mse_loss(learner(x, y), y.to(device))
-        loss.backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * schedule(step, steps, 0, "linear", 0.5, 0.0)
-            optimizer.step()
-            optimizer.zero_grad()
-        losses.append(loss.detach())
-        if step % 100 == 0 and not loss.isfinite():  # seldom, to let a GPU work ahead
-            raise ValueError(
-                f"the loss is {loss.item()} at step {step}: are the functions' values too large?"
-            )
-    learner.eval()
-    return torch.stack(losses).tolist()
+        return F.mse_loss(learner(x, y), y.to(device))
+
+    return minimise(learner, loss, steps, lr=0.003, muon_lr=0.02, betas=(0.9, 0.95), seed=seed)
 
 
 @torch.no_grad()

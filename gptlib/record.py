@@ -157,7 +157,18 @@ def in_context(path: Path, shard: tuple[int, int]) -> None:
     record(path, runs[shard[0] :: shard[1]], lambda run: accuracies(**run), shard=shard, budget=budget)
 
 
-CHAPTERS = {"finetuning": finetuning, "scaling": scaling, "functions": functions, "in_context": in_context}
+def emergence(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 5: scores at arithmetic by size, three seeds; other learning rates at two sizes."""
+    from gptlib.emergence import WIDTHS, recorded_scores
+
+    budget = Budget.detect().in_float32()
+    widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
+    runs = [{"width": width, "rate": 1.0, "seed": seed} for width in widths for seed in range(3)]
+    runs += [{"width": width, "rate": rate, "seed": 0} for width in (16, 64) for rate in (0.5, 2.0)]
+    record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
+
+
+CHAPTERS = {chapter.__name__: chapter for chapter in (finetuning, scaling, functions, in_context, emergence)}
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ def test_a_learner_learns_and_every_parameter_takes_part(monkeypatch):
 def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
     learner = FunctionLearner(1, 4, n_layer=1, n_head=2, n_embd=8)
-    with pytest.raises(ValueError, match="at step 0"):
+    with pytest.raises(ValueError, match="at step 1"):
         fit(learner, LinearFunctions(1, 4, scale=1e30), steps=3)
 
 

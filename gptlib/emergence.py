@@ -1,0 +1,168 @@
+"""Emergent abilities: where a sum comes out right to the last digit, and what other yardsticks say of it.
+
+A family of models that differ in width alone learns to add (or subtract, or multiply) numbers written in
+digits. Their answers are scored by exact match, which is all or nothing, and by measures that give
+credit for less (Schaeffer et al. 2023).
+
+Shapes: B problems, L tokens of a problem, n digits of an answer, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from gptlib.budget import Budget
+from gptlib.minimising import minimise
+from gptlib.model import GPT, GPTConfig
+from gptlib.sampling import generate
+from gptlib.tokenizers import CharTokenizer
+from gptlib.training import next_token_loss
+
+TOKENIZER = CharTokenizer("0123456789+-*=")
+OPERATIONS = ("+", "-", "*")
+WIDTHS = (8, 12, 16, 24, 32, 48, 64, 128)  # of the recorded models, in channels
+HEADS = 4
+BATCH_SIZE, STEPS = 192, 1800
+LR, MUON_LR = 0.004, 0.015
+HELD_OUT = 20  # one pair of numbers in so many is kept from training
+LOOKS = 12  # scores taken on the way
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Problems such as 123+456=9750: numbers of `digits` digits, the answer from its last digit on."""
+
+    operation: str = "+"  # "+"; "-", the smaller from the larger; "*", by a number from 2 to 9
+    digits: int = 3
+
+    def __post_init__(self):
+        if self.operation not in OPERATIONS or not 1 <= self.digits <= 9:
+            raise ValueError("operation is '+', '-' or '*', digits are 1 to 9")
+
+    @property
+    def n(self) -> int:
+        """The number of digits of an answer."""
+        return self.digits + 1
+
+    @property
+    def length(self) -> int:
+        """The number of tokens of a problem with its answer."""
+        return 2 * self.digits + 2 + self.n
+
+    def draw(self, B: int, generator: torch.Generator, held_out: bool = False) -> Tensor:
+        """Draw problems with their answers: (B, L). Held-out pairs of numbers are not among the others."""
+        pairs = torch.empty(0, 2, dtype=torch.long)
+        while len(pairs) < B:
+            drawn = torch.randint(10**self.digits, (4 * B, 2), generator=generator)
+            if self.operation == "*":
+                drawn[:, 1] = drawn[:, 1] % 8 + 2
+            # Mixed well, so that no pattern in the digits tells which pairs are held out.
+            mixed = (drawn[:, 0] * 1_000_003 + drawn[:, 1]) * 2_654_435_761 % 2**32 >> 16
+            pairs = torch.cat([pairs, drawn[(mixed % HELD_OUT == 0) == held_out]])
+        return self.write(*pairs[:B].T)
+
+    def write(self, a: Tensor, b: Tensor) -> Tensor:
+        """Write numbers (B,) and (B,) as problems with their answers: (B, L)."""
+        if self.operation == "-":
+            a, b = torch.maximum(a, b), torch.minimum(a, b)
+        answer = {"+": a + b, "-": a - b, "*": a * b}[self.operation]
+        signs = torch.tensor(TOKENIZER.encode(self.operation + "=")).expand(len(a), 2)
+        places = 10 ** torch.arange(self.n)  # from the last digit on
+        a, b = (number[:, None] // places[: self.digits].flip(0) % 10 for number in (a, b))
+        return torch.cat([a, signs[:, :1], b, signs[:, 1:], answer[:, None] // places % 10], 1)
+
+
+def answer_loss(model: nn.Module, ids: Tensor, n: int) -> Tensor:
+    """Return the mean loss of each problem's last n tokens, in nats: (B, L) -> ()."""
+    return next_token_loss(model(ids[:, :-1])[:, -n:], ids[:, -n:])
+
+
+def arithmetic_model(
+    problems: Sequence[Arithmetic],
+    width: int,
+    seed: int = 0,
+    steps: int = STEPS,
+    rate: float = 1.0,
+    on_step: Callable[[GPT, int], None] | None = None,
+) -> GPT:
+    """Return a GPT of two layers and `width` channels, trained on answers to problems drawn anew each step.
+
+    All kinds of problems come equally often, and have the same length. `rate` multiplies the learning
+    rates; `on_step` is called with the model and the number of each step.
+    """
+    first = problems[0]
+    shape = dict(context_length=first.length - 1, n_layer=2, n_head=HEADS, n_embd=width)
+    # Learned positions: a digit's place in the line is what counts. Attention as sharp as it likes.
+    config = GPTConfig.modern(TOKENIZER.vocab_size, positions="learned", qk_norm=False, **shape)
+    device = Budget.detect().device
+    model = GPT(config, seed).to(device)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        ids = torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems])
+        return answer_loss(model, ids.to(device), first.n)
+
+    look = partial(on_step, model) if on_step else None
+    minimise(model, loss, steps, lr=rate * LR, muon_lr=rate * MUON_LR, seed=seed, on_step=look)
+    return model
+
+
+@torch.no_grad()
+def scores(model: GPT, problems: Arithmetic, B: int = 1000, seed: int = 10_000) -> dict[str, float]:
+    """Return a model's scores on B held-out problems.
+
+    `exact`: the share of answers with all digits right. A model that writes on its own has written right
+    digits as long as its answer is right, so this is also the share in which every digit is right after
+    the true ones before it. `digit 1`, ... from the number's last, and `digits`, their mean: shares of
+    right digits after the true ones. `product`: what `exact` would be if digits failed independently.
+    `edits`: the mean number of single-digit edits from the written answer to the true one. `loss`: nats
+    per digit.
+    """
+    ids = problems.draw(B, torch.Generator().manual_seed(seed), held_out=True)
+    ids, n = ids.to(next(model.parameters()).device), problems.n
+    logits = model(ids[:, :-1])[:, -n:]  # (B, n, V)
+    right = (logits.argmax(-1) == ids[:, -n:]).float()  # (B, n)
+    written = generate(model, ids[:, :-n], max_tokens=n, temperature=0)[:, -n:]  # (B, n)
+    edits = [levenshtein(a, b) for a, b in zip(written.tolist(), ids[:, -n:].tolist(), strict=True)]
+    by_digit = right.mean(0)
+    return {f"digit {i}": share for i, share in enumerate(by_digit.tolist(), 1)} | {
+        "exact": right.all(1).float().mean().item(),
+        "digits": by_digit.mean().item(),
+        "product": by_digit.prod().item(),
+        "edits": sum(edits) / B,
+        "loss": next_token_loss(logits, ids[:, -n:]).item(),
+    }
+
+
+def levenshtein(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the least number of insertions, deletions and replacements that turn a into b."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            before, row[j] = row[j], min(before + (x != y), row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int | float]:
+    """Train on all operations; return the scores of each at the end, and some of them along the way."""
+    problems = [Arithmetic(operation) for operation in OPERATIONS]
+    trace: dict[str, list[float]] = {}
+
+    def look(model: GPT, step: int) -> None:
+        if step % (STEPS // LOOKS) == 0:
+            model.eval()
+            for each in problems:
+                now = scores(model, each, B=300)
+                for what in ("exact", "digits", "loss"):
+                    trace.setdefault(f"{each.operation} {what} on the way", []).append(now[what])
+            model.train()
+
+    model = arithmetic_model(problems, width, seed, rate=rate, on_step=look)
+    tokens = STEPS * BATCH_SIZE * (problems[0].length - 1)
+    row = {"params": model.n_params, "flops": 3 * tokens * model.config.flops_per_token()}
+    for each in problems:
+        row |= {f"{each.operation} {name}": round(value, 5) for name, value in scores(model, each).items()}
+    return row | {name: " ".join(f"{value:.3f}" for value in values) for name, values in trace.items()}
