@@ -59,15 +59,15 @@ class Arithmetic:
             drawn = torch.randint(10**self.digits, (4 * B, 2), generator=generator)
             if self.operation == "*":
                 drawn[:, 1] = drawn[:, 1] % 8 + 2
+            if self.operation == "-":
+                drawn = drawn.sort(1, descending=True).values
             # Mixed well, so that no pattern in the digits tells which pairs are held out.
             mixed = (drawn[:, 0] * 1_000_003 + drawn[:, 1]) * 2_654_435_761 % 2**32 >> 16
             pairs = torch.cat([pairs, drawn[(mixed % HELD_OUT == 0) == held_out]])
         return self.write(*pairs[:B].T)
 
     def write(self, a: Tensor, b: Tensor) -> Tensor:
-        """Write numbers (B,) and (B,) as problems with their answers: (B, L)."""
-        if self.operation == "-":
-            a, b = torch.maximum(a, b), torch.minimum(a, b)
+        """Write numbers (B,) and (B,), the first not the smaller for "-", as problems with answers: (B, L)."""
         answer = {"+": a + b, "-": a - b, "*": a * b}[self.operation]
         signs = torch.tensor(TOKENIZER.encode(self.operation + "=")).expand(len(a), 2)
         places = 10 ** torch.arange(self.n)  # from the last digit on
@@ -160,7 +160,7 @@ def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int |
                     trace.setdefault(f"{each.operation} {what} on the way", []).append(now[what])
             model.train()
 
-    model = arithmetic_model(problems, width, seed, rate=rate, on_step=look)
+    model = arithmetic_model(problems, width, seed, STEPS, rate, look)
     tokens = STEPS * BATCH_SIZE * (problems[0].length - 1)
     row = {"params": model.n_params, "flops": 3 * tokens * model.config.flops_per_token()}
     for each in problems:

@@ -1,0 +1,142 @@
+"""Problems are right and held apart; scores are what their names say, on models whose answers are known."""
+
+import pytest
+import torch
+from torch import nn
+
+from gptlib import emergence
+from gptlib.emergence import (
+    OPERATIONS,
+    TOKENIZER,
+    Arithmetic,
+    answer_loss,
+    arithmetic_model,
+    levenshtein,
+    recorded_scores,
+    scores,
+)
+from gptlib.sampling import generate
+
+
+def draw(problems, B=2000, seed=0, held_out=False):
+    ids = problems.draw(B, torch.Generator().manual_seed(seed), held_out)
+    return [TOKENIZER.decode(row) for row in ids]
+
+
+def calculate(text):
+    """Return what a problem asks and what it answers, as numbers, by Python's own arithmetic."""
+    asked, answer = text.split("=")
+    a, operation, b = asked[:3], asked[3], asked[4:]
+    truth = {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[operation]
+    return truth, int(answer[::-1])
+
+
+class Calculator(nn.Module):
+    """Answers additions of three digits rightly, but for digits that it takes to be 0."""
+
+    context_length = 11
+
+    def __init__(self, blind=()):
+        super().__init__()
+        self.unused, self.blind = nn.Parameter(torch.zeros(())), blind
+
+    def forward(self, ids):
+        logits = torch.zeros(*ids.shape, TOKENIZER.vocab_size)
+        places = 10 ** torch.arange(2, -1, -1)
+        total = (ids[:, :3] * places).sum(1) + (ids[:, 4:7] * places).sum(1)
+        for t in range(7, ids.shape[1]):
+            digit = torch.zeros_like(total) if t - 7 in self.blind else total // 10 ** (t - 7) % 10
+            logits[torch.arange(len(ids)), t, digit] = 30
+        return logits
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_problem_has_its_right_answer(operation):
+    for text in draw(Arithmetic(operation), 300):
+        truth, answer = calculate(text)
+        assert truth == answer >= 0
+    assert all(2 <= int(text[4:7]) <= 9 for text in draw(Arithmetic("*"), 300))
+
+
+def test_a_problem_written_by_hand():
+    ids = Arithmetic("-", 3).write(torch.tensor([214]), torch.tensor([58]))
+    assert TOKENIZER.decode(ids[0]) == "214-058=6510" and ids.shape == (1, Arithmetic("-", 3).length)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_held_out_problems_are_never_drawn_for_training(operation):
+    problems = Arithmetic(operation, 2 if operation != "*" else 3)
+    trained, held_out = (set(draw(problems, 8000, held_out=flag)) for flag in (False, True))
+    assert not trained & held_out and len(trained) > 5 * len(held_out) > 500
+
+
+def test_nothing_in_the_digits_tells_a_held_out_problem():
+    last = [(int(text[2]), int(text[6])) for text in draw(Arithmetic("+"), 4000, held_out=True)]
+    counts = torch.zeros(10, 10)
+    for a, b in last:
+        counts[a, b] += 1
+    assert counts.min() > 15 and counts.max() < 75  # 40 on average
+
+
+def test_a_calculator_scores_full_marks():
+    row = scores(Calculator(), Arithmetic("+"), B=200)
+    assert row["exact"] == row["digits"] == row["product"] == 1 and row["edits"] == 0
+    assert row["loss"] < 1e-6
+
+
+def test_a_calculator_that_cannot_see_one_digit_has_the_rest():
+    row = scores(Calculator(blind=(1,)), Arithmetic("+"), B=2000)
+    assert row["digit 1"] == row["digit 3"] == row["digit 4"] == 1
+    assert row["exact"] == row["digit 2"] == pytest.approx(0.1, abs=0.03)  # the zeros
+    assert row["product"] == pytest.approx(row["exact"], abs=1e-6)
+    assert row["digits"] == pytest.approx((3 + row["digit 2"]) / 4)
+    assert 0.7 < row["edits"] <= 1
+
+
+def test_exact_match_is_that_of_what_the_model_writes_on_its_own():
+    model, problems = Calculator(blind=(1,)), Arithmetic("+")
+    row = scores(model, problems, B=400)
+    ids = problems.draw(400, torch.Generator().manual_seed(10_000), held_out=True)
+    written = generate(model, ids[:, :-4], max_tokens=4, temperature=0)
+    share = (written == ids).all(1).float().mean().item()
+    assert row["exact"] == pytest.approx(share) and 0 < share < 1
+
+
+def test_models_of_several_operations_learn_them(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    problems = [Arithmetic(operation, 1) for operation in ("+", "-")]
+    seen = []
+    model = arithmetic_model(problems, 16, steps=60, on_step=lambda model, step: seen.append(step))
+    untrained = arithmetic_model(problems, 16, steps=1)
+    assert seen == list(range(1, 61))
+    for each in problems:
+        assert scores(model, each, B=100)["loss"] < 0.8 * scores(untrained, each, B=100)["loss"]
+
+
+def test_the_loss_is_that_of_the_answer_alone():
+    ids = Arithmetic("+").draw(50, torch.Generator().manual_seed(0))
+    assert answer_loss(Calculator(), ids, 4) < 1e-6
+    assert answer_loss(Calculator(blind=(0, 1, 2, 3)), ids, 4) > 5
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "edits"), [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "abc", 0), ("1234", "234", 1)]
+)
+def test_levenshtein_by_hand(a, b, edits):
+    assert levenshtein(list(map(ord, a)), list(map(ord, b))) == edits
+
+
+def test_a_recorded_row_has_every_operation_and_the_way_there(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    monkeypatch.setattr(emergence, "STEPS", 24)
+    row = recorded_scores(8, 1.0, 0)
+    assert len(row["+ exact on the way"].split()) == emergence.LOOKS
+    for operation in OPERATIONS:
+        assert {f"{operation} {name}" for name in ("exact", "digits", "product", "edits", "loss")} <= set(row)
+    assert row["params"] == 1888 and row["flops"] > 0
+
+
+@pytest.mark.parametrize("bad", [dict(operation="/"), dict(digits=0)])
+def test_arithmetic_that_is_not_taught_is_refused(bad):
+    with pytest.raises(ValueError, match="digits are 1 to 9"):
+        Arithmetic(**bad)
