@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +68,7 @@ class Arithmetic:
         return self.write(*pairs[:B].T)
 
     def write(self, a: Tensor, b: Tensor) -> Tensor:
-        """Write numbers (B,) and (B,), the first not the smaller for "-", as problems with answers: (B, L)."""
+        """Write numbers (B,) and (B,), for "-" the larger first, as problems with answers: (B, L)."""
         answer = {"+": a + b, "-": a - b, "*": a * b}[self.operation]
         signs = torch.tensor(TOKENIZER.encode(self.operation + "=")).expand(len(a), 2)
         places = 10 ** torch.arange(self.n)  # from the last digit on
@@ -166,3 +167,16 @@ def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int |
     for each in problems:
         row |= {f"{each.operation} {name}": round(value, 5) for name, value in scores(model, each).items()}
     return row | {name: " ".join(f"{value:.3f}" for value in values) for name, values in trace.items()}
+
+
+def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
+    """Return where y first reaches a level, between two values of x on a log scale; x ascends.
+
+    Raises ValueError when y starts at the level or above it, or never reaches it.
+    """
+    reached = np.flatnonzero(np.asarray(y) >= level)
+    if not len(reached) or reached[0] == 0:
+        raise ValueError(f"y goes from {y[0]:.3g} to {y[-1]:.3g}: it does not cross {level} on the way")
+    i = reached[0]
+    share = (level - y[i - 1]) / (y[i] - y[i - 1])
+    return float(np.exp(np.log(x[i - 1]) + share * np.log(x[i] / x[i - 1])))

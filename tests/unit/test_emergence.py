@@ -11,6 +11,7 @@ from gptlib.emergence import (
     Arithmetic,
     answer_loss,
     arithmetic_model,
+    crossing,
     levenshtein,
     recorded_scores,
     scores,
@@ -124,6 +125,14 @@ def test_the_loss_is_that_of_the_answer_alone():
 )
 def test_levenshtein_by_hand(a, b, edits):
     assert levenshtein(list(map(ord, a)), list(map(ord, b))) == edits
+
+
+def test_a_crossing_lies_between_its_neighbours_on_a_log_scale():
+    assert crossing([1, 10, 1000], [0.0, 0.2, 0.8], 0.5) == pytest.approx(100)
+    assert crossing([1, 10, 100], [0.0, 0.6, 0.3], 0.6) == pytest.approx(10)
+    for never in ([0.1, 0.2], [0.7, 0.9]):
+        with pytest.raises(ValueError, match="does not cross"):
+            crossing([1, 10], never, 0.5)
 
 
 def test_a_recorded_row_has_every_operation_and_the_way_there(monkeypatch):

@@ -3,6 +3,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from gptlib import emergence
 from gptlib import record as module
 from gptlib.budget import Budget
 from gptlib.in_context import WIDTHS
@@ -75,6 +76,15 @@ def test_the_recorded_rows_of_chapter_4_are_whole():
     assert made == [(d, noise, seed) for d in (2, 3, 5) for noise in (0.0, 0.5) for seed in range(3)]
     lengths = rows["transformer error"].str.split().map(len)
     assert (lengths == 2 * rows["d"] + 3).all()
+
+
+def test_the_recorded_rows_of_chapter_5_are_whole():
+    rows = recorded("emergence-cpu")
+    family = [(width, 1.0, seed) for width in emergence.WIDTHS for seed in range(3)]
+    others = [(width, rate, 0) for width in (16, 64) for rate in (0.5, 2.0)]
+    assert sorted(zip(rows["width"], rows["rate"], rows["seed"], strict=True)) == sorted(family + others)
+    assert rows.filter(like="exact").select_dtypes("number").stack().between(0, 1).all()
+    assert (rows["* exact on the way"].str.split().map(len) == emergence.LOOKS).all()
 
 
 def test_the_command_records_a_chapter(tmp_path, monkeypatch):
