@@ -13,14 +13,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptlib.budget import Budget
 from gptlib.minimising import minimise
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
 from gptlib.tokenizers import CharTokenizer
-from gptlib.training import next_token_loss
+from gptlib.training import answer_loss, next_token_loss
 
 TOKENIZER = CharTokenizer("0123456789+-*=")
 OPERATIONS = ("+", "-", "*")
@@ -74,11 +74,6 @@ class Arithmetic:
         places = 10 ** torch.arange(self.n)  # from the last digit on
         a, b = (number[:, None] // places[: self.digits].flip(0) % 10 for number in (a, b))
         return torch.cat([a, signs[:, :1], b, signs[:, 1:], answer[:, None] // places % 10], 1)
-
-
-def answer_loss(model: nn.Module, ids: Tensor, n: int) -> Tensor:
-    """Return the mean loss of each problem's last n tokens, in nats: (B, L) -> ()."""
-    return next_token_loss(model(ids[:, :-1])[:, -n:], ids[:, -n:])
 
 
 def arithmetic_model(
@@ -154,12 +149,10 @@ def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int |
 
     def look(model: GPT, step: int) -> None:
         if step % (STEPS // LOOKS) == 0:
-            model.eval()
             for each in problems:
                 now = scores(model, each, B=300)
                 for what in ("exact", "digits", "loss"):
                     trace.setdefault(f"{each.operation} {what} on the way", []).append(now[what])
-            model.train()
 
     model = arithmetic_model(problems, width, seed, STEPS, rate, look)
     tokens = STEPS * BATCH_SIZE * (problems[0].length - 1)

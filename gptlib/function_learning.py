@@ -9,7 +9,7 @@ Shapes: B functions, n points each, d dimensions.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -22,7 +22,6 @@ from gptlib.minimising import minimise
 from gptlib.model import Block, GPTConfig, make_norm
 
 Predictor = Callable[[Tensor, Tensor], Tensor]  # x (B, n, d), y (B, n) -> predictions of y (B, n)
-
 
 RECORDED = {  # by dimensions: layers, heads, channels, steps, functions a step
     2: (6, 4, 32, 1200, 64),
@@ -86,11 +85,7 @@ def nearest(x: Tensor, y: Tensor) -> Tensor:
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
     """Answer by the line through the examples; by the shortest w where several fit: (B, n)."""
-    answers = torch.zeros_like(y)
-    for k in range(1, y.shape[1]):
-        w = torch.linalg.pinv(x[:, :k]) @ y[:, :k, None]  # (B, d, 1)
-        answers[:, k] = (x[:, k] * w[..., 0]).sum(-1)
-    return answers
+    return _by_weights(x, y, lambda seen, told: torch.linalg.pinv(seen) @ told)
 
 
 def ridge(penalty: float) -> Predictor:
@@ -101,15 +96,23 @@ def ridge(penalty: float) -> Predictor:
     """
 
     def predict(x: Tensor, y: Tensor) -> Tensor:
-        x, y = x.double(), y.double()  # a small penalty is lost in float32
-        answers, identity = torch.zeros_like(y), torch.eye(x.shape[-1], dtype=x.dtype)
-        for k in range(1, y.shape[1]):
-            seen = x[:, :k]  # (B, k, d)
-            w = torch.linalg.solve(seen.mT @ seen + penalty * identity, seen.mT @ y[:, :k, None])  # (B, d, 1)
-            answers[:, k] = (x[:, k] * w[..., 0]).sum(-1)
-        return answers.float()
+        identity = torch.eye(x.shape[-1], dtype=torch.double)  # a small penalty is lost in float32
+
+        def weights(seen: Tensor, told: Tensor) -> Tensor:
+            return torch.linalg.solve(seen.mT @ seen + penalty * identity, seen.mT @ told)
+
+        return _by_weights(x.double(), y.double(), weights).float()
 
     return predict
+
+
+def _by_weights(x: Tensor, y: Tensor, weights: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Answer each question by the w, (B, d, 1), that `weights` finds in its k examples: (B, n)."""
+    answers = torch.zeros_like(y)
+    for k in range(1, y.shape[1]):
+        w = weights(x[:, :k], y[:, :k, None])  # of (B, k, d) and (B, k, 1)
+        answers[:, k] = (x[:, k] * w[..., 0]).sum(-1)
+    return answers
 
 
 class FunctionLearner(nn.Module):
@@ -168,9 +171,8 @@ def evaluate(
     A row each: predictor, examples, `error` over the trivial error (noise included in both targets
     and error), and `clean`, the same against w . x without its noise.
     """
-    clean_of = LinearFunctions(functions.d, functions.n, 0.0, functions.scale, functions.skew)
     x, y = functions.draw(B, torch.Generator().manual_seed(seed))
-    _, truth = clean_of.draw(B, torch.Generator().manual_seed(seed))
+    _, truth = replace(functions, noise=0.0).draw(B, torch.Generator().manual_seed(seed))
     rows = []
     for name, predictor in predictors.items():
         answers = predictor(x, y).cpu()  # (B, n)

@@ -32,13 +32,11 @@ from gptlib.tasks import (
     training_text,
 )
 from gptlib.tokenizers import EncodedCorpus, Tokenizer, WordTokenizer
-from gptlib.training import TrainConfig, next_token_loss, train
+from gptlib.training import TrainConfig, answer_loss, train
 
 TOKENIZER = WordTokenizer(VOCABULARY)
 CONTEXT = 100  # tokens: the longest prompt, fifteen examples of picking, has 97
-TOKENS_AT_ONCE = (
-    8192  # of the contexts of prompts answered side by side: bounds the memory for keys and values
-)
+TOKENS_AT_ONCE = 8192  # of context, of all prompts answered side by side: bounds the memory for the past
 HEAD_SIZE = 16  # channels; narrower models have one head
 N_DOCUMENTS = 30_000
 RECIPE = TrainConfig(batch_size=32, lr=0.004, muon_lr=0.015, decay_fraction=0.5, eval_every=0)
@@ -239,7 +237,7 @@ def finetune_on(
     ids = torch.tensor(rows, device=next(model.parameters()).device)  # (B, T)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     for _ in range(steps):
-        loss = next_token_loss(model(ids[:, :-1])[:, -1:], ids[:, -1:])
+        loss = answer_loss(model, ids, 1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

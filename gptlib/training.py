@@ -75,6 +75,11 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
+def answer_loss(model: nn.Module, ids: Tensor, n: int) -> Tensor:
+    """Return the mean loss of each row's last n tokens, in nats: (B, T) -> ()."""
+    return next_token_loss(model(ids[:, :-1])[:, -n:], ids[:, -n:])
+
+
 def check_length(ids: Tensor, context_length: int) -> None:
     """Raise ValueError when ids (N,) are fewer than one context and the token after it."""
     if len(ids) <= context_length:

@@ -9,7 +9,6 @@ from gptlib.emergence import (
     OPERATIONS,
     TOKENIZER,
     Arithmetic,
-    answer_loss,
     arithmetic_model,
     crossing,
     levenshtein,
@@ -17,6 +16,7 @@ from gptlib.emergence import (
     scores,
 )
 from gptlib.sampling import generate
+from gptlib.training import answer_loss
 
 
 def draw(problems, B=2000, seed=0, held_out=False):
