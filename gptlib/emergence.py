@@ -19,6 +19,7 @@ from gptlib.budget import Budget
 from gptlib.minimising import minimise
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
+from gptlib.tasks import is_held_out
 from gptlib.tokenizers import CharTokenizer
 from gptlib.training import answer_loss, next_token_loss
 
@@ -28,7 +29,6 @@ WIDTHS = (8, 12, 16, 24, 32, 48, 64, 128)  # of the recorded models, in channels
 HEADS = 4
 BATCH_SIZE, STEPS = 192, 1800
 LR, MUON_LR = 0.004, 0.015
-HELD_OUT = 20  # one pair of numbers in so many is kept from training
 LOOKS = 12  # scores taken on the way
 
 
@@ -62,9 +62,8 @@ class Arithmetic:
                 drawn[:, 1] = drawn[:, 1] % 8 + 2
             if self.operation == "-":
                 drawn = drawn.sort(1, descending=True).values
-            # Mixed well, so that no pattern in the digits tells which pairs are held out.
-            mixed = (drawn[:, 0] * 1_000_003 + drawn[:, 1]) * 2_654_435_761 % 2**32 >> 16
-            pairs = torch.cat([pairs, drawn[(mixed % HELD_OUT == 0) == held_out]])
+            numbers = drawn[:, 0] * 1_000_003 + drawn[:, 1]
+            pairs = torch.cat([pairs, drawn[is_held_out(numbers) == held_out]])
         return self.write(*pairs[:B].T)
 
     def write(self, a: Tensor, b: Tensor) -> Tensor:
@@ -140,6 +139,43 @@ def levenshtein(a: Sequence[int], b: Sequence[int]) -> int:
         for j, y in enumerate(b, 1):
             before, row[j] = row[j], min(before + (x != y), row[j] + 1, row[j - 1] + 1)
     return row[-1]
+
+
+def modular_sums(p: int = 97, share: float = 0.5, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return all problems a + b = c modulo p, written a b = c in one token each: trained and held out.
+
+    A pair of numbers comes once, the smaller first: with both orders, b + a would tell a + b. Token p is
+    the "=". `share` is that of the trained problems. Shapes (N, 4) and (M, 4). After Power et al. (2022).
+    """
+    a, b = torch.triu_indices(p, p)
+    ids = torch.stack([a, b, torch.full_like(a, p), (a + b) % p], 1)  # (N + M, 4)
+    ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))]
+    return ids.tensor_split([round(share * len(ids))])
+
+
+def delayed_generalisation(
+    trained: Tensor, held_out: Tensor, steps: int = 1800, weight_decay: float = 0.3, seed: int = 0
+) -> list[dict[str, float]]:
+    """Train one layer of 64 channels on problems, over and over; return both accuracies every 50 steps."""
+    shape = dict(context_length=3, n_layer=1, n_head=HEADS, n_embd=64, positions="learned", qk_norm=False)
+    device = Budget.detect().device
+    model = GPT(GPTConfig.modern(int(trained.max()) + 1, **shape), seed).to(device)
+    trained, held_out, rows = trained.to(device), held_out.to(device), []
+
+    def loss(generator: torch.Generator) -> Tensor:
+        drawn = torch.randint(len(trained), (512,), generator=generator)
+        return answer_loss(model, trained[drawn.to(device)], 1)
+
+    @torch.no_grad()
+    def look(step: int) -> None:
+        if step % 50 == 0:
+            parts = {"trained": trained, "held out": held_out}
+            right = {name: model(ids[:, :-1])[:, -1].argmax(-1) == ids[:, -1] for name, ids in parts.items()}
+            rows.append({"step": step} | {name: hits.float().mean().item() for name, hits in right.items()})
+
+    how = dict(lr=0.002, muon_lr=0.008, betas=(0.9, 0.98), weight_decay=weight_decay)
+    minimise(model, loss, steps, **how, seed=seed, on_step=look)
+    return rows
 
 
 def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int | float]:

@@ -168,7 +168,21 @@ def emergence(path: Path, shard: tuple[int, int]) -> None:
     record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
 
 
-CHAPTERS = {chapter.__name__: chapter for chapter in (finetuning, scaling, functions, in_context, emergence)}
+def running_sums(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 6: parity and sums of digits by their number, in three ways of writing, three seeds."""
+    from gptlib.running_sums import WAYS, sums_scores
+
+    problems = [(2, n) for n in (2, 4, 6, 8, 12, 16)] + [(10, n) for n in (2, 3, 4, 8)]
+    runs = [{"base": base, "n": n, "way": way, "seed": seed}
+            for seed in range(3) for base, n in problems for way in WAYS]  # fmt: skip
+    budget = Budget.detect().in_float32()
+    record(path, runs[shard[0] :: shard[1]], lambda run: sums_scores(**run), shard=shard, budget=budget)
+
+
+CHAPTERS = {
+    chapter.__name__: chapter
+    for chapter in (finetuning, scaling, functions, in_context, emergence, running_sums)
+}
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ QUESTIONS = 4  # of a mapping: an example has one chance in four to be the one a
 EXAMPLES = 16  # in a training document
 COPIES = 0.4  # share of the training documents that repeat random words
 HELD_OUT_STEPS = (3, 7)  # of addition
+HELD_OUT = 20  # one numbered problem in so many is kept from training
 
 Answers = dict[str, str]
 Example = tuple[str, str]
@@ -93,6 +94,14 @@ def _picking(held_out: bool) -> Callable[[random.Random], Answers]:
         return answers
 
     return draw
+
+
+def is_held_out(number):
+    """Return whether a problem, or each in a tensor of problems, is kept from training, by its number.
+
+    Numbers are mixed well, so that no pattern in their digits tells.
+    """
+    return (number * 2_654_435_761 % 2**32 >> 16) % HELD_OUT == 0
 
 
 # What people know and our own models cannot: for models that have read the world's text.
