@@ -179,9 +179,19 @@ def running_sums(path: Path, shard: tuple[int, int]) -> None:
     record(path, runs[shard[0] :: shard[1]], lambda run: sums_scores(**run), shard=shard, budget=budget)
 
 
+def chain_of_thought(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 6: accuracy with and without reasoning by size, votes, tampering, lengths; three seeds."""
+    from gptlib.chain_of_thought import WIDTHS, recorded_scores
+
+    budget = Budget.detect().in_float32()
+    widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 128))
+    runs = [{"width": width, "seed": seed} for seed in range(3) for width in widths]
+    record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
+
+
 CHAPTERS = {
     chapter.__name__: chapter
-    for chapter in (finetuning, scaling, functions, in_context, emergence, running_sums)
+    for chapter in (finetuning, scaling, functions, in_context, emergence, running_sums, chain_of_thought)
 }
 
 

@@ -107,6 +107,35 @@ def facts(rng: random.Random, n: int | None = None) -> Problem:
     return Problem(question, steps, "yes" if wanted else "no")
 
 
+def other_results(problem: Problem, i: int) -> list[str]:
+    """Return what step i could say instead of its result: always something that changes the answer.
+
+    Nothing for a step that has no result, and for the last of two facts, which holds the answer itself.
+    """
+    result = problem.steps[i].split()[-2]
+    if problem.question in FACTS:
+        event = FACTS[problem.question][1]
+        happens = WILL[event].split()
+        return [other for other in MADE_OF if (other in happens) != (result in happens)] if i == 0 else []
+    for alike in (SIDES, tuple(map(str, range(10))), tuple(sorted({name[-1] for name in NAMES}))):
+        if result in alike:
+            return [other for other in alike if other != result]
+    return []
+
+
+def wrong_step(problem: Problem, i: int, result: str) -> tuple[str, str]:
+    """Return the steps up to step i, which says another result, and the answer that follows from there."""
+    *said, truth, stop = problem.steps[i].split()
+    if truth.isdigit():
+        follows = str((int(problem.answer) + int(result) - int(truth)) % 10)
+    elif truth in SIDES or truth in MADE_OF:
+        follows = next(other for pair in (SIDES, ("yes", "no")) if problem.answer in pair
+                       for other in pair if other != problem.answer)  # fmt: skip
+    else:
+        follows = " ".join(result if j == i else letter for j, letter in enumerate(problem.answer.split()))
+    return " ".join([*problem.steps[:i], *said, result, stop]), follows
+
+
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "arithmetic": arithmetic,
     "coins": coins,

@@ -1,0 +1,237 @@
+"""Chain-of-thought prompting: worked or unworked examples before a question, to a model that is not updated.
+
+One model a size reads documents of both kinds (Wei et al. 2022, *Chain-of-Thought Prompting*). What it
+writes can be begun by someone else, sampled many times (Wang et al. 2023), and counted in tokens.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gptlib.budget import Budget
+from gptlib.minimising import minimise
+from gptlib.model import GPT, GPTConfig
+from gptlib.sampling import generate
+from gptlib.tokenizers import WordTokenizer
+from gptlib.training import next_token_loss
+from gptlib.word_problems import PROBLEMS, VOCABULARY, Problem, draw, other_results, wrong_step
+
+TOKENIZER = WordTokenizer(VOCABULARY)
+LINE_END = TOKENIZER.encode("\n")[0]
+SHOTS = 2  # examples before a question
+WEIGHTS = {"arithmetic": 4, "coins": 2, "letters": 2, "facts": 2}  # of the kinds, in training
+WIDTHS = (8, 16, 24, 32, 48, 64)  # of the recorded models, in channels
+HEAD_SIZE = 16  # channels; narrower models have one head
+CONTEXT = 256  # tokens: three worked problems have up to 180
+BATCH_SIZE, STEPS = 32, 1500
+LR, MUON_LR = 0.006, 0.02
+MOST_WRITTEN = 80  # tokens: the steps of eight people
+AT_ONCE = 1000  # prompts answered side by side: bounds the memory for the past
+VOTES = (1, 3, 5, 15)  # samples a majority is taken of
+LENGTHS = (2, 3, 4, 5, 6, 8)  # people in a problem; training has 3 and 4, or 4 and 5
+NOT_COUNTED = -100  # as a target: cross_entropy leaves it out
+
+
+def training_batch(B: int, rng: random.Random) -> tuple[Tensor, Tensor]:
+    """Return documents of SHOTS + 1 problems, all worked or none, and what they say after their questions.
+
+    Ids and targets, both (B, T): a target is the id at its place, or NOT_COUNTED in questions.
+    """
+    rows = []
+    for kind in rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=B):
+        reasoning, ids, targets = rng.choice((False, True)), [], []
+        for problem in (draw(kind, rng) for _ in range(SHOTS + 1)):
+            asked, line = TOKENIZER.encode(problem.question), TOKENIZER.encode(problem.write(reasoning))
+            ids += line
+            targets += [NOT_COUNTED] * len(asked) + line[len(asked) :]
+        rows.append((torch.tensor(ids), torch.tensor(targets)))
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids, targets = zip(*rows, strict=True)
+    return pad(ids, batch_first=True, padding_value=LINE_END), pad(targets, True, NOT_COUNTED)
+
+
+def reasoning_model(width: int, seed: int = 0, steps: int = STEPS) -> GPT:
+    """Return a GPT of two layers and `width` channels, trained on worked and unworked problems."""
+    shape = dict(context_length=CONTEXT, n_layer=2, n_head=max(width // HEAD_SIZE, 1), n_embd=width)
+    device, rng = Budget.detect().device, random.Random(seed)
+    model = GPT(GPTConfig.modern(TOKENIZER.vocab_size, **shape), seed).to(device)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        ids, targets = (part.to(device) for part in training_batch(BATCH_SIZE, rng))
+        return next_token_loss(model(ids[:, :-1]), targets[:, 1:])
+
+    minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
+    return model
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question after examples, all worked or none; `begun` is what its answer starts with."""
+
+    problem: Problem
+    examples: tuple[Problem, ...]
+    reasoning: bool
+    begun: str = ""
+
+    @property
+    def text(self) -> str:
+        shown = "".join(example.write(self.reasoning) for example in self.examples)
+        return f"{shown}{self.problem.question} {self.begun}".rstrip(" ")
+
+
+def draw_prompts(
+    kind: str, reasoning: bool, B: int, seed: int = 10_000, n: int | None = None, shots: int = SHOTS
+) -> list[Prompt]:
+    """Draw B held-out problems of a kind, `n` people in each, after examples such as training has.
+
+    With and without reasoning the problems and the examples are the same.
+    """
+    rng, prompts = random.Random(f"{kind}, {seed}"), []
+    for _ in range(B):
+        examples = tuple(draw(kind, rng) for _ in range(shots))
+        prompts.append(Prompt(draw(kind, rng, held_out=True, n=n), examples, reasoning))
+    return prompts
+
+
+def write(model: GPT, prompts: Sequence[Prompt], temperature: float = 0.0, seed: int = 0) -> list[str]:
+    """Return what a model writes after each prompt, up to the line's end: steps, if any, and an answer.
+
+    At temperature 0 it is the most probable token each time. `begun` is not repeated.
+    """
+    ids, new = [TOKENIZER.encode(prompt.text) for prompt in prompts], []
+    how = dict(max_tokens=MOST_WRITTEN, temperature=temperature, stop=LINE_END)
+    for start in range(0, len(ids), AT_ONCE):
+        part = ids[start : start + AT_ONCE]
+        rows = generate(model, part, seed=seed + start, **how)
+        new += [row[len(asked) :] for row, asked in zip(rows, part, strict=True)]
+    return [TOKENIZER.decode(row).strip() for row in new]
+
+
+def answer_in(written: str) -> str:
+    """Return what stands after the last "answer" in a text, or nothing."""
+    _, found, answer = f" {written}".rpartition(" answer ")
+    return answer if found else ""
+
+
+def share_right(prompts: Sequence[Prompt], written: Sequence[str]) -> float:
+    """Return the share of texts that end with the right answer."""
+    hits = [answer_in(text) == prompt.problem.answer for prompt, text in zip(prompts, written, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def n_tokens(written: Sequence[str]) -> float:
+    """Return the mean number of tokens of texts, line ends included."""
+    return sum(len(TOKENIZER.encode(text)) + 1 for text in written) / len(written)
+
+
+def evaluate(model: GPT, B: int = 200, seed: int = 10_000) -> list[dict[str, str | bool | float]]:
+    """Return a row for each kind of problem, with and without reasoning: accuracy, tokens an answer."""
+    rows = []
+    for kind in PROBLEMS:
+        for reasoning in (False, True):
+            prompts = draw_prompts(kind, reasoning, B, seed)
+            written = write(model, prompts)
+            row = {"accuracy": share_right(prompts, written), "tokens": n_tokens(written)}
+            rows.append({"kind": kind, "reasoning": reasoning} | row)
+    return rows
+
+
+def sample(
+    model: GPT, prompts: Sequence[Prompt], k: int, temperature: float = 1.0, seed: int = 0
+) -> list[list[str]]:
+    """Return k texts drawn for each prompt."""
+    written = write(model, [prompt for prompt in prompts for _ in range(k)], temperature, seed)
+    return [written[start : start + k] for start in range(0, len(written), k)]
+
+
+def majority(answers: Sequence[str]) -> str:
+    """Return the most frequent answer; of several, the one that came first (Wang et al. 2023)."""
+    return Counter(answers).most_common(1)[0][0]
+
+
+def self_consistency(
+    prompts: Sequence[Prompt], samples: Sequence[Sequence[str]], ks: Sequence[int]
+) -> list[dict[str, float]]:
+    """Return a row for each k: accuracy of a majority of k samples, share with a right one among k, tokens.
+
+    Samples are used in as many groups of k as there are, so that a small k has no more noise than a large.
+    """
+    rows = []
+    for k in ks:
+        groups = [(prompt.problem.answer, [answer_in(text) for text in texts[start : start + k]])
+                  for prompt, texts in zip(prompts, samples, strict=True)
+                  for start in range(0, len(texts) - k + 1, k)]  # fmt: skip
+        rows.append({
+            "k": k,
+            "majority": sum(majority(answers) == right for right, answers in groups) / len(groups),
+            "any": sum(right in answers for right, answers in groups) / len(groups),
+            "tokens": k * n_tokens([text for texts in samples for text in texts]),
+        })  # fmt: skip
+    return rows
+
+
+def tampered(prompt: Prompt, how: str, rng: random.Random) -> tuple[Prompt, str] | None:
+    """Begin the answer with its true steps, but one "wrong", all "shuffled", or some "cut" at the end.
+
+    Return the prompt and the answer that follows from these steps; None when there is no such, or it is
+    the right one. After shuffled or cut steps the model is made to answer at once, and what follows is the
+    last result said: for kinds whose steps keep a running result, arithmetic and coins.
+    """
+    problem, steps = prompt.problem, list(prompt.problem.steps)
+    if how == "wrong":
+        places = [i for i in range(len(steps)) if other_results(problem, i)]
+        i = rng.choice(places)
+        begun, follows = wrong_step(problem, i, rng.choice(other_results(problem, i)))
+    elif how in ("shuffled", "cut"):
+        steps = rng.sample(steps, len(steps)) if how == "shuffled" else steps[: rng.randrange(1, len(steps))]
+        said = " ".join([*steps, "answer"])
+        begun, follows = said, ([" "] + [after.split()[0] for after in said.split("makes")[1:]])[-1]
+    else:
+        raise ValueError(f'how is "wrong", "shuffled" or "cut", not {how!r}')
+    if follows in (" ", problem.answer):
+        return None
+    return replace(prompt, begun=begun), follows
+
+
+def follow(model: GPT, prompts: Sequence[Prompt], how: str, seed: int = 0) -> dict[str, float]:
+    """Tamper with the steps of prompts; return the shares of answers that follow them, and that are right.
+
+    `n` counts the prompts left: those in which what follows is not right.
+    """
+    rng = random.Random(seed)
+    changed = [pair for pair in (tampered(prompt, how, rng) for prompt in prompts) if pair]
+    written = write(model, [prompt for prompt, _ in changed])
+    answers = [
+        answer_in(f"{prompt.begun} {text}") for (prompt, _), text in zip(changed, written, strict=True)
+    ]
+    follows = sum(answer == expected for answer, (_, expected) in zip(answers, changed, strict=True))
+    right = sum(answer == prompt.problem.answer for answer, (prompt, _) in zip(answers, changed, strict=True))
+    return {"follows": follows / len(changed), "right": right / len(changed), "n": len(changed)}
+
+
+def recorded_scores(width: int, seed: int) -> dict[str, str | int | float]:
+    """Train a model of one width; return all that chapter 6 measures of it."""
+    model = reasoning_model(width, seed)
+    row: dict[str, str | int | float] = {"params": model.n_params}
+    for each in evaluate(model, B=500):
+        name = f"{each['kind']} {'worked' if each['reasoning'] else 'direct'}"
+        row |= {name: each["accuracy"], f"{name} tokens": round(each["tokens"], 2)}
+    prompts = draw_prompts("arithmetic", reasoning=True, B=200)
+    for each in self_consistency(prompts, sample(model, prompts, k=15), VOTES):
+        row |= {f"{name} of {each['k']}": round(each[name], 4) for name in ("majority", "any")}
+    running = ("arithmetic", "coins")
+    changes = [(kind, "wrong") for kind in PROBLEMS]
+    changes += [(kind, how) for kind in running for how in ("shuffled", "cut")]
+    for kind, how in changes:
+        shares = follow(model, draw_prompts(kind, reasoning=True, B=300), how)
+        row |= {f"{kind} {how} {name}": round(shares[name], 4) for name in ("follows", "right")}
+    for kind in running:
+        for n in LENGTHS:
+            for reasoning, name in ((False, "direct"), (True, "worked")):
+                longer = draw_prompts(kind, reasoning, B=200, n=n)
+                row[f"{kind} {name} of {n}"] = share_right(longer, write(model, longer))
+    return row

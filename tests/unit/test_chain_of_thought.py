@@ -1,0 +1,171 @@
+"""Prompts differ in their steps alone; what is begun is gone on with; votes and followers are counted right."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from gptlib import chain_of_thought
+from gptlib.chain_of_thought import (
+    NOT_COUNTED,
+    SHOTS,
+    TOKENIZER,
+    Prompt,
+    answer_in,
+    draw_prompts,
+    evaluate,
+    follow,
+    majority,
+    n_tokens,
+    reasoning_model,
+    recorded_scores,
+    sample,
+    self_consistency,
+    share_right,
+    tampered,
+    training_batch,
+    write,
+)
+from gptlib.word_problems import PROBLEMS, Problem
+
+
+class Reciter(nn.Module):
+    """Writes a fixed text after any prompt that ends in a question, or after what is begun."""
+
+    context_length = chain_of_thought.CONTEXT
+
+    def __init__(self, text):
+        super().__init__()
+        self.unused, self.ids = nn.Parameter(torch.zeros(())), TOKENIZER.encode(text + "\n")
+        self.asked = TOKENIZER.encode("?")[0]
+
+    def forward(self, ids):
+        logits = torch.zeros(*ids.shape, TOKENIZER.vocab_size)
+        for row, its_ids in zip(logits, ids.tolist(), strict=True):
+            since = its_ids[::-1].index(self.asked)  # tokens after the last question
+            row[-1, self.ids[min(since, len(self.ids) - 1)]] = 30
+        return logits
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_prompts_with_and_without_reasoning_ask_the_same(kind):
+    worked, direct = (draw_prompts(kind, reasoning, 20) for reasoning in (True, False))
+    assert [p.problem for p in worked] == [p.problem for p in direct]
+    assert [p.examples for p in worked] == [p.examples for p in direct]
+    for prompt in worked:
+        assert prompt.problem.is_held_out and not any(example.is_held_out for example in prompt.examples)
+        assert prompt.text.endswith(prompt.problem.question) and prompt.text.count("answer") == SHOTS
+        assert prompt.examples[0].steps[0] in prompt.text
+    assert "makes" not in direct[0].text and "ends" not in direct[0].text
+
+
+def test_only_what_follows_a_question_counts():
+    ids, targets = training_batch(40, random.Random(0))
+    assert ids.shape == targets.shape
+    for row, its_targets in zip(ids, targets, strict=True):
+        counted = its_targets != NOT_COUNTED
+        torch.testing.assert_close(row[counted], its_targets[counted])
+        said = TOKENIZER.decode(row[counted])
+        assert said.count("answer") == said.count("\n") == SHOTS + 1 and "?" not in said
+        assert TOKENIZER.decode(row[~counted]).count("?") == SHOTS + 1
+
+
+def test_documents_are_worked_or_unworked_throughout():
+    ids, _ = training_batch(60, random.Random(1))
+    counts = [TOKENIZER.decode(row).count("makes") for row in ids]
+    texts = [TOKENIZER.decode(row) for row in ids]
+    coins = [n for n, text in zip(counts, texts, strict=True) if "coin" in text]
+    assert min(coins) == 0 and set(coins) - {0} <= set(range(12, 16))
+
+
+def test_what_is_written_ends_with_the_line_and_is_scored_by_its_answer():
+    prompts = draw_prompts("coins", True, 12)
+    written = write(Reciter("Ada flips makes tails . answer tails"), prompts)
+    assert set(written) == {"Ada flips makes tails . answer tails"}
+    tails = sum(prompt.problem.answer == "tails" for prompt in prompts) / 12
+    assert share_right(prompts, written) == tails and 0 < tails < 1
+    assert n_tokens(written) == 8  # with the line's end
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("a . answer l a", "l a"),
+        ("answer 3", "3"),
+        ("no end", ""),
+        ("answer 1 answer 2", "2"),
+        ("answer", ""),
+    ],
+)
+def test_the_answer_is_what_stands_last(text, answer):
+    assert answer_in(text) == answer
+
+
+def test_a_majority_by_hand():
+    assert majority(["1", "2", "2"]) == "2" and majority(["3", "1", "1", "3"]) == "3"
+
+
+def test_votes_are_counted_in_groups():
+    problem = Problem("which side ?", (), "heads")
+    prompts = [Prompt(problem, (), True)] * 2
+    samples = [["answer heads", "answer tails", "answer heads", "answer tails", "answer tails", "answer tails"],
+               ["answer heads"] * 6]  # fmt: skip
+    one, three = self_consistency(prompts, samples, (1, 3))
+    assert one["majority"] == one["any"] == pytest.approx(8 / 12) and one["tokens"] == 3
+    assert three["majority"] == 3 / 4 and three["any"] == 3 / 4 and three["tokens"] == 9
+
+
+def test_tampered_steps_lead_elsewhere():
+    rng = random.Random(0)
+    for kind in PROBLEMS:
+        for prompt in draw_prompts(kind, True, 60):
+            changed, follows = tampered(prompt, "wrong", rng)
+            assert follows != prompt.problem.answer and changed.begun and changed.text.endswith(changed.begun)
+            assert changed.begun not in " ".join(prompt.problem.steps)
+    for how in ("shuffled", "cut"):
+        for prompt in draw_prompts("coins", True, 60):
+            if pair := tampered(prompt, how, rng):
+                changed, follows = pair
+                assert changed.begun.endswith("answer") and changed.begun.split()[-3] == follows
+
+
+def test_who_recites_steps_and_answer_follows_no_change():
+    steps = "a door is wood . wood will burn . answer yes"
+    shares = follow(Reciter(steps), draw_prompts("facts", True, 40), "wrong")
+    assert shares["n"] == 40 and shares["follows"] + shares["right"] == 1
+
+
+def test_an_unknown_change_is_refused():
+    with pytest.raises(ValueError, match="shuffled"):
+        follow(Reciter("answer 1"), draw_prompts("coins", True, 2), "reversed")
+
+
+def test_samples_differ_and_greedy_texts_do_not(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    model, prompts = reasoning_model(16, steps=2), draw_prompts("facts", False, 2)
+    drawn = sample(model, prompts, k=5)
+    assert [len(texts) for texts in drawn] == [5, 5] and len(set(drawn[0])) > 1
+    assert write(model, prompts) == write(model, prompts)
+
+
+def test_a_model_learns_both_kinds_of_documents(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    monkeypatch.setattr(chain_of_thought, "WEIGHTS", {"facts": 1})
+    rows = {(row["kind"], row["reasoning"]): row for row in evaluate(reasoning_model(16, steps=100), B=40)}
+    assert rows["facts", True]["tokens"] > 10 and rows["facts", False]["tokens"] < 5
+    assert len(rows) == 2 * len(PROBLEMS) and all(0 <= row["accuracy"] <= 1 for row in rows.values())
+
+
+def test_a_recorded_row_has_all_that_the_chapter_shows(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    monkeypatch.setattr(chain_of_thought, "STEPS", 2)
+    monkeypatch.setattr(chain_of_thought, "MOST_WRITTEN", 6)
+    monkeypatch.setattr(
+        chain_of_thought, "reasoning_model", lambda width, seed: reasoning_model(width, seed, 2)
+    )
+    row = recorded_scores(8, 0)
+    assert row["params"] == 3208
+    expected = ["facts worked", "facts direct tokens", "majority of 15", "any of 3", "letters wrong follows",
+                "coins cut right", "arithmetic worked of 8"]  # fmt: skip
+    assert set(expected) <= set(row)
