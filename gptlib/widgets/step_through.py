@@ -1,0 +1,68 @@
+"""A problem solved token by token, over stored runs: as the model does it, and after each changed step."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import anywidget
+import torch
+import traitlets
+
+from gptlib.chain_of_thought import TOKENIZER, Prompt, write
+from gptlib.model import GPT
+from gptlib.word_problems import other_results, wrong_step
+
+BARS = 3  # words shown for each token
+
+
+class StepThrough(anywidget.AnyWidget):
+    """Prompts, what a model writes after them, and after every change to the result of a step; all stored."""
+
+    _esm = Path(__file__).with_suffix(".js")
+    problems = traitlets.List().tag(sync=True)  # examples, question, answer, places and runs of each
+
+    def __init__(self, model: GPT, prompts: Sequence[Prompt]):
+        super().__init__(problems=[_stored(model, prompt) for prompt in prompts])
+
+
+def _stored(model: GPT, prompt: Prompt) -> dict:
+    """Return a prompt with its runs: the first as the model writes it, the others after a changed result.
+
+    A run is its step, its result, the answer that follows, how many of its tokens were given, and tokens.
+    """
+    problem = prompt.problem
+    changes = [(i, result) for i in range(len(problem.steps)) for result in other_results(problem, i)]
+    begun = [wrong_step(problem, i, result) for i, result in changes]
+    prompts = [prompt, *(replace(prompt, begun=text) for text, _ in begun)]
+    heads = [
+        (-1, "", problem.answer),
+        *((*change, follows) for change, (_, follows) in zip(changes, begun, strict=True)),
+    ]
+    runs = [
+        {"step": i, "result": result, "follows": follows, "tokens": tokens}
+        | {"given": len(TOKENIZER.encode(its.begun))}
+        for (i, result, follows), its, tokens in zip(heads, prompts, _runs(model, prompts), strict=True)
+    ]
+    places = [
+        [i, len(TOKENIZER.encode(" ".join(problem.steps[: i + 1]))) - 2, problem.steps[i].split()[-2]]
+        for i in dict.fromkeys(i for i, _ in changes)
+    ]  # step, token and word of each result that can be changed
+    examples = [example.write(prompt.reasoning).strip() for example in prompt.examples]
+    shown = {"examples": examples, "question": problem.question, "answer": problem.answer}
+    return shown | {"places": places, "runs": runs}
+
+
+@torch.no_grad()
+def _runs(model: GPT, prompts: Sequence[Prompt]) -> list[list]:
+    """Return for each prompt the tokens of its answer, each with the most probable ones at its place."""
+    rows, device = [], next(model.parameters()).device
+    for prompt, written in zip(prompts, write(model, prompts), strict=True):
+        asked = len(TOKENIZER.encode(replace(prompt, begun="").text))
+        ids = TOKENIZER.encode(f"{prompt.text} {written}\n")
+        best = model(torch.tensor([ids[:-1]], device=device))[0, asked - 1 :].softmax(-1).topk(BARS)
+        rows.append([
+            [TOKENIZER.words[i], [[TOKENIZER.words[j], round(p, 3)] for j, p in zip(*pair, strict=True)]]
+            for i, pair in zip(ids[asked:],
+                               zip(best.indices.tolist(), best.values.tolist(), strict=True), strict=True)
+        ])  # fmt: skip
+    return rows
