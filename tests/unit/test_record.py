@@ -3,11 +3,12 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from gptlib import emergence
+from gptlib import chain_of_thought, emergence
 from gptlib import record as module
 from gptlib.budget import Budget
 from gptlib.in_context import WIDTHS
 from gptlib.record import record, recorded
+from gptlib.running_sums import WAYS
 from gptlib.sweep import Run, chapter_grid
 
 RUNS = [{"task": task, "n": n} for task in ("a", "b") for n in (1, 2)]
@@ -85,6 +86,18 @@ def test_the_recorded_rows_of_chapter_5_are_whole():
     assert sorted(zip(rows["width"], rows["rate"], rows["seed"], strict=True)) == sorted(family + others)
     assert rows.filter(like="exact").select_dtypes("number").stack().between(0, 1).all()
     assert (rows["* exact on the way"].str.split().map(len) == emergence.LOOKS).all()
+
+
+def test_the_recorded_rows_of_chapter_6_are_whole():
+    rows = recorded("running_sums-cpu")
+    problems = [(2, n) for n in (2, 4, 6, 8, 12, 16)] + [(10, n) for n in (2, 3, 4, 8)]
+    made = sorted(zip(rows["base"], rows["n"], rows["way"], rows["seed"], strict=True))
+    assert made == sorted((*problem, way, seed) for problem in problems for way in WAYS for seed in range(3))
+    rows = recorded("chain_of_thought-cpu")
+    made = sorted(zip(rows["width"], rows["seed"], strict=True))
+    assert made == [(width, seed) for width in chain_of_thought.WIDTHS for seed in range(3)]
+    shares = rows.filter(regex="(direct|worked|of [0-9]+|follows|right)$")
+    assert shares.shape[1] == 8 + 8 + 16 + 24 and shares.stack().between(0, 1).all()
 
 
 def test_the_command_records_a_chapter(tmp_path, monkeypatch):
