@@ -17,6 +17,12 @@ function labelled(parent, label, control) {
   return readout;
 }
 
+/** A stored token: the word, and the most probable words at its place with their probabilities. */
+export function parse(token) {
+  const [word, ...rest] = token.split("\t");
+  return { word, best: rest.filter((_, i) => i % 2 === 0).map((other, i) => [other, Number(rest[2 * i + 1])]) };
+}
+
 /** The run after a change, or the one without any. */
 export function findRun({ runs }, step, result) {
   return runs.find((run) => run.step === step && run.result === result) ?? runs[0];
@@ -24,7 +30,7 @@ export function findRun({ runs }, step, result) {
 
 /** The words after the last "answer". */
 export function answerOf({ tokens }) {
-  const words = tokens.map(([word]) => word).filter((word) => word !== "\n");
+  const words = tokens.map((token) => parse(token).word).filter((word) => word !== "\n");
   const at = words.lastIndexOf("answer");
   return at < 0 ? "" : words.slice(at + 1).join(" ");
 }
@@ -69,7 +75,8 @@ function render({ model, el }) {
   function write() {
     const { places, runs } = problems[choice.value], here = Number(slider.value) - 1;
     line.replaceChildren();
-    run.tokens.forEach(([word], i) => {
+    run.tokens.forEach((token, i) => {
+      const { word } = parse(token);
       const place = places.find(([, at]) => at === i);
       const outline = i === here ? `outline:2px solid ${BLUE};outline-offset:1px;` : "";
       const changed = run.step >= 0 && place && place[0] === run.step;
@@ -88,7 +95,7 @@ function render({ model, el }) {
     });
     readout.textContent = `${here + 1} of ${run.tokens.length}`;
     bars.replaceChildren();
-    const [written, best] = run.tokens[here];
+    const { word: written, best } = parse(run.tokens[here]);
     best.forEach(([word, p]) => {
       const row = make(bars, "div", "display:grid;grid-template-columns:5em 1fr 3.5em;gap:.4em;align-items:center;font-size:13px;line-height:1.5");
       make(row, "span", `text-align:right;${word === written ? "font-weight:700" : ""}`, word === "\n" ? "(line end)" : word);

@@ -53,16 +53,18 @@ def _stored(model: GPT, prompt: Prompt) -> dict:
 
 
 @torch.no_grad()
-def _runs(model: GPT, prompts: Sequence[Prompt]) -> list[list]:
-    """Return for each prompt the tokens of its answer, each with the most probable ones at its place."""
+def _runs(model: GPT, prompts: Sequence[Prompt]) -> list[list[str]]:
+    """Return for each prompt the tokens of its answer, each with the most probable words at its place.
+
+    A token is a string parted by tabs, word, likely word, probability, ..., and so a line in a notebook.
+    """
     rows, device = [], next(model.parameters()).device
     for prompt, written in zip(prompts, write(model, prompts), strict=True):
         asked = len(TOKENIZER.encode(replace(prompt, begun="").text))
         ids = TOKENIZER.encode(f"{prompt.text} {written}\n")
         best = model(torch.tensor([ids[:-1]], device=device))[0, asked - 1 :].softmax(-1).topk(BARS)
-        rows.append([
-            [TOKENIZER.words[i], [[TOKENIZER.words[j], round(p, 3)] for j, p in zip(*pair, strict=True)]]
-            for i, pair in zip(ids[asked:],
-                               zip(best.indices.tolist(), best.values.tolist(), strict=True), strict=True)
-        ])  # fmt: skip
+        rows.append([])
+        for i, likely, shares in zip(ids[asked:], best.indices.tolist(), best.values.tolist(), strict=True):
+            bars = [f"{TOKENIZER.words[j]}\t{share:.2f}" for j, share in zip(likely, shares, strict=True)]
+            rows[-1].append("\t".join([TOKENIZER.words[i], *bars]))
     return rows

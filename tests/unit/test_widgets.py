@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gptlib import chain_of_thought
 from gptlib.in_context import CONTEXT, TOKENIZER, answers, draw_prompts
@@ -65,7 +66,9 @@ def test_stepping_through_shows_what_the_model_writes_and_what_it_writes_after_a
     stored = step_through.StepThrough(model, prompts).problems
     for prompt, problem in zip(prompts, stored, strict=True):
         written = chain_of_thought.write(model, [prompt])[0]
-        assert " ".join(word for word, _ in problem["runs"][0]["tokens"]).strip() == " ".join(written.split())
+        assert " ".join(token.split("\t")[0] for token in problem["runs"][0]["tokens"]).strip() == " ".join(
+            written.split()
+        )
         for step, at, truth in problem["places"]:
             steps = " ".join(prompt.problem.steps).split()
             assert steps[at] == truth
@@ -73,14 +76,19 @@ def test_stepping_through_shows_what_the_model_writes_and_what_it_writes_after_a
             assert [run["result"] for run in changes] == other_results(prompt.problem, step)
             for run in changes:
                 begun, follows = wrong_step(prompt.problem, step, run["result"])
-                words = [word for word, _ in run["tokens"]]
+                words = [token.split("\t")[0] for token in run["tokens"]]
                 assert words[: run["given"]] == begun.split() and words[at] == run["result"]
                 assert run["follows"] == follows
-        assert all(len(best) == step_through.BARS for run in problem["runs"] for _, best in run["tokens"])
+        ids = chain_of_thought.TOKENIZER.encode(prompt.text)
+        token = in_node(step_through, f"widget.parse({json.dumps(problem['runs'][0]['tokens'][0])})")
+        likely = model(torch.tensor([ids]))[0, -1].softmax(-1)
+        for word, p in token["best"]:
+            assert p == pytest.approx(likely[chain_of_thought.TOKENIZER.encode(word)[0]].item(), abs=0.006)
+        assert len(token["best"]) == step_through.BARS
 
 
 def test_the_page_finds_the_run_of_a_change_and_its_answer():
-    first, changed = ([[word, []] for word in text.split(" ")] for text in ("answer 7 \n", "x answer l a"))
+    first, changed = ["answer\tx\t0.5", "7", "\n"], ["x", "answer", "l", "a"]
     runs = [{"step": -1, "result": "", "tokens": first}, {"step": 1, "result": "4", "tokens": changed}]
     problem = json.dumps({"runs": runs})
     assert in_node(step_through, f"widget.answerOf(widget.findRun({problem}, 1, '4'))") == "l a"
