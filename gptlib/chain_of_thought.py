@@ -36,14 +36,16 @@ LENGTHS = (2, 3, 4, 5, 6, 8)  # people in a problem; training has 3 and 4, or 4 
 NOT_COUNTED = -100  # as a target: cross_entropy leaves it out
 
 
-def training_batch(B: int, rng: random.Random) -> tuple[Tensor, Tensor]:
-    """Return documents of SHOTS + 1 problems, all worked or none, and what they say after their questions.
+def training_batch(B: int, rng: random.Random, worked: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Return documents of SHOTS + 1 problems, and what they say after their questions.
+
+    A share `worked` of the documents has all of its problems worked, the others none.
 
     Ids and targets, both (B, T): a target is the id at its place, or NOT_COUNTED in questions.
     """
     rows = []
     for kind in rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=B):
-        reasoning, ids, targets = rng.choice((False, True)), [], []
+        reasoning, ids, targets = rng.random() < worked, [], []
         for problem in (draw(kind, rng) for _ in range(SHOTS + 1)):
             asked, line = TOKENIZER.encode(problem.question), TOKENIZER.encode(problem.write(reasoning))
             ids += line
@@ -54,14 +56,18 @@ def training_batch(B: int, rng: random.Random) -> tuple[Tensor, Tensor]:
     return pad(ids, batch_first=True, padding_value=LINE_END), pad(targets, True, NOT_COUNTED)
 
 
-def reasoning_model(width: int, seed: int = 0, steps: int = STEPS) -> GPT:
-    """Return a GPT of two layers and `width` channels, trained on worked and unworked problems."""
+def reasoning_model(width: int, seed: int = 0, steps: int = STEPS, worked: float = 0.5) -> GPT:
+    """Return a GPT of two layers and `width` channels, trained on a share `worked` of worked documents.
+
+    The loss is the mean over tokens after questions, of which unworked problems have few: some 13 % of
+    them at one half.
+    """
     shape = dict(context_length=CONTEXT, n_layer=2, n_head=max(width // HEAD_SIZE, 1), n_embd=width)
     device, rng = Budget.detect().device, random.Random(seed)
     model = GPT(GPTConfig.modern(TOKENIZER.vocab_size, **shape), seed).to(device)
 
     def loss(generator: torch.Generator) -> Tensor:
-        ids, targets = (part.to(device) for part in training_batch(BATCH_SIZE, rng))
+        ids, targets = (part.to(device) for part in training_batch(BATCH_SIZE, rng, worked))
         return next_token_loss(model(ids[:, :-1]), targets[:, 1:])
 
     minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
@@ -118,14 +124,18 @@ def answer_in(written: str) -> str:
 
 
 def share_right(prompts: Sequence[Prompt], written: Sequence[str]) -> float:
-    """Return the share of texts that end with the right answer."""
-    hits = [answer_in(text) == prompt.problem.answer for prompt, text in zip(prompts, written, strict=True)]
+    """Return the share of prompts whose answer, what is begun and then written, ends right.
+
+    Of arithmetic a guess is right once in ten times, of coins and facts every other time.
+    """
+    pairs = zip(prompts, written, strict=True)
+    hits = [answer_in(f"{prompt.begun} {text}") == prompt.problem.answer for prompt, text in pairs]
     return sum(hits) / len(hits)
 
 
 def n_tokens(written: Sequence[str]) -> float:
-    """Return the mean number of tokens of texts, line ends included."""
-    return sum(len(TOKENIZER.encode(text)) + 1 for text in written) / len(written)
+    """Return the mean number of tokens of texts that a model wrote, with the line's end if it got there."""
+    return sum(min(len(TOKENIZER.encode(text)) + 1, MOST_WRITTEN) for text in written) / len(written)
 
 
 def evaluate(model: GPT, B: int = 200, seed: int = 10_000) -> list[dict[str, str | bool | float]]:
@@ -149,8 +159,12 @@ def sample(
 
 
 def majority(answers: Sequence[str]) -> str:
-    """Return the most frequent answer; of several, the one that came first (Wang et al. 2023)."""
-    return Counter(answers).most_common(1)[0][0]
+    """Return the most frequent answer; of several, the one that came first (Wang et al. 2023).
+
+    A text without an answer, "", has no vote.
+    """
+    votes = Counter(answer for answer in answers if answer)
+    return votes.most_common(1)[0][0] if votes else ""
 
 
 def self_consistency(
@@ -159,7 +173,10 @@ def self_consistency(
     """Return a row for each k: accuracy of a majority of k samples, share with a right one among k, tokens.
 
     Samples are used in as many groups of k as there are, so that a small k has no more noise than a large.
+    Raises ValueError when there are fewer than k samples of a prompt.
     """
+    if not 1 <= max(ks) <= min(map(len, samples)):
+        raise ValueError(f"a majority of {max(ks)} needs as many samples; there are {min(map(len, samples))}")
     rows = []
     for k in ks:
         groups = [(prompt.problem.answer, [answer_in(text) for text in texts[start : start + k]])
@@ -178,16 +195,21 @@ def tampered(prompt: Prompt, how: str, rng: random.Random) -> tuple[Prompt, str]
     """Begin the answer with its true steps, but one "wrong", all "shuffled", or some "cut" at the end.
 
     Return the prompt and the answer that follows from these steps; None when there is no such, or it is
-    the right one. After shuffled or cut steps the model is made to answer at once, and what follows is the
-    last result said: for kinds whose steps keep a running result, arithmetic and coins.
+    the right one. A wrong running result is never the last, which is only to be copied. After shuffled or
+    cut steps the model is made to answer at once, and what follows is the last result said: for kinds whose
+    steps keep a running result, arithmetic and coins. Raises ValueError when `how` is none of the three.
     """
     problem, steps = prompt.problem, list(prompt.problem.steps)
     if how == "wrong":
         places = [i for i in range(len(steps)) if other_results(problem, i)]
+        running = [i for i in places if " makes " in steps[i]]
+        places = running[:-1] if running else places
+        if not places:
+            return None
         i = rng.choice(places)
         begun, follows = wrong_step(problem, i, rng.choice(other_results(problem, i)))
     elif how in ("shuffled", "cut"):
-        steps = rng.sample(steps, len(steps)) if how == "shuffled" else steps[: rng.randrange(1, len(steps))]
+        steps = rng.sample(steps, len(steps)) if how == "shuffled" else steps[: rng.randrange(len(steps))]
         said = " ".join([*steps, "answer"])
         begun, follows = said, ([" "] + [after.split()[0] for after in said.split("makes")[1:]])[-1]
     else:
@@ -200,22 +222,29 @@ def tampered(prompt: Prompt, how: str, rng: random.Random) -> tuple[Prompt, str]
 def follow(model: GPT, prompts: Sequence[Prompt], how: str, seed: int = 0) -> dict[str, float]:
     """Tamper with the steps of prompts; return the shares of answers that follow them, and that are right.
 
-    `n` counts the prompts left: those in which what follows is not right.
+    `n` counts the prompts left: those in which what follows is not right. A model that draws one of ten
+    digits follows once in ten times, one that draws a side of a coin, or yes or no, every other time.
+    Raises ValueError when no prompt is left.
     """
     rng = random.Random(seed)
     changed = [pair for pair in (tampered(prompt, how, rng) for prompt in prompts) if pair]
-    written = write(model, [prompt for prompt, _ in changed])
-    answers = [
-        answer_in(f"{prompt.begun} {text}") for (prompt, _), text in zip(changed, written, strict=True)
+    if not changed:
+        raise ValueError(f"no steps of these problems can be {how}: take arithmetic or coins")
+    tried = [prompt for prompt, _ in changed]
+    written = write(model, tried)
+    follows = [
+        answer_in(f"{prompt.begun} {text}") == expected
+        for (prompt, expected), text in zip(changed, written, strict=True)
     ]
-    follows = sum(answer == expected for answer, (_, expected) in zip(answers, changed, strict=True))
-    right = sum(answer == prompt.problem.answer for answer, (prompt, _) in zip(answers, changed, strict=True))
-    return {"follows": follows / len(changed), "right": right / len(changed), "n": len(changed)}
+    return {"follows": sum(follows) / len(follows), "right": share_right(tried, written), "n": len(tried)}
 
 
-def recorded_scores(width: int, seed: int) -> dict[str, str | int | float]:
-    """Train a model of one width; return all that chapter 6 measures of it."""
-    model = reasoning_model(width, seed)
+def recorded_scores(width: int, worked: float, seed: int) -> dict[str, str | int | float]:
+    """Train a model of one width; return all that chapter 6 measures of it.
+
+    Problems of other lengths come after one example, so that no distance between words is new.
+    """
+    model = reasoning_model(width, seed, worked=worked)
     row: dict[str, str | int | float] = {"params": model.n_params}
     for each in evaluate(model, B=500):
         name = f"{each['kind']} {'worked' if each['reasoning'] else 'direct'}"
@@ -232,6 +261,6 @@ def recorded_scores(width: int, seed: int) -> dict[str, str | int | float]:
     for kind in running:
         for n in LENGTHS:
             for reasoning, name in ((False, "direct"), (True, "worked")):
-                longer = draw_prompts(kind, reasoning, B=200, n=n)
+                longer = draw_prompts(kind, reasoning, B=200, n=n, shots=1)
                 row[f"{kind} {name} of {n}"] = share_right(longer, write(model, longer))
     return row

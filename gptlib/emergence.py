@@ -146,17 +146,25 @@ def modular_sums(p: int = 97, share: float = 0.5, seed: int = 0) -> tuple[Tensor
 
     A pair of numbers comes once, the smaller first: with both orders, b + a would tell a + b. Token p is
     the "=". `share` is that of the trained problems. Shapes (N, 4) and (M, 4). After Power et al. (2022).
+    Raises ValueError when one of the parts would be empty.
     """
     a, b = torch.triu_indices(p, p)
     ids = torch.stack([a, b, torch.full_like(a, p), (a + b) % p], 1)  # (N + M, 4)
     ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))]
+    if not 0 < round(share * len(ids)) < len(ids):
+        raise ValueError(f"share is that of the trained problems, between 0 and 1, not {share}")
     return ids.tensor_split([round(share * len(ids))])
 
 
 def delayed_generalisation(
     trained: Tensor, held_out: Tensor, steps: int = 1800, weight_decay: float = 0.3, seed: int = 0
 ) -> list[dict[str, float]]:
-    """Train one layer of 64 channels on problems, over and over; return both accuracies every 50 steps."""
+    """Train one layer of 64 channels on problems, over and over; return both accuracies every 50 steps.
+
+    Problems (N, 4) and (M, 4) as from `modular_sums`, 512 of the trained a step, drawn with replacement;
+    the rates fall to 0 over the second half of the steps. What comes late on the held-out problems is
+    called grokking (Power et al. 2022).
+    """
     shape = dict(context_length=3, n_layer=1, n_head=HEADS, n_embd=64, positions="learned", qk_norm=False)
     device = Budget.detect().device
     model = GPT(GPTConfig.modern(int(trained.max()) + 1, **shape), seed).to(device)

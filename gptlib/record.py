@@ -195,7 +195,9 @@ def chain_of_thought(path: Path, shard: tuple[int, int]) -> None:
 
     budget = Budget.detect().in_float32()
     widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 128))
-    runs = [{"width": width, "seed": seed} for seed in range(3) for width in widths]
+    kinds = [(width, 0.5) for width in widths] + [(64, 0.0)]
+    runs = [{"width": width, "worked": worked, "seed": seed}
+            for seed in range(3) for width, worked in kinds]  # fmt: skip
     record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
 
 

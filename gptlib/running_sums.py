@@ -2,7 +2,7 @@
 
 The problem is n digits below a base, the answer their sum modulo the base: for base 2 the parity of n
 bits. The answer is written directly, after the running sums (a scratchpad; Nye et al. 2021), or after as
-many filler tokens, which give the same room and say nothing (Lanham et al. 2023; Pfau et al. 2024).
+many filler tokens, which are given to the model and say nothing (Lanham et al. 2023; Pfau et al. 2024).
 
 Shapes: B problems, n digits, L tokens of a problem with its answer.
 """
@@ -41,8 +41,13 @@ class RunningSums:
 
     @property
     def n_written(self) -> int:
-        """The number of tokens that the model writes; the last is the answer."""
+        """The number of tokens after the "="; the last is the answer."""
         return 1 if self.way == "direct" else self.n
+
+    @property
+    def n_predicted(self) -> int:
+        """The number of tokens that the model has to write itself: not the filler, which is given."""
+        return self.n if self.way == "scratchpad" else 1
 
     def draw(self, B: int, generator: torch.Generator, held_out: bool = False) -> Tensor:
         """Draw digits (B, n): what is held out is never among the others, if there are enough problems."""
@@ -63,7 +68,7 @@ class RunningSums:
 
 
 def sums_model(problems: RunningSums, seed: int = 0, steps: int = STEPS, width: int = WIDTH) -> GPT:
-    """Return a GPT of two layers, trained on what is written after "="; new problems at every step."""
+    """Return a GPT of two layers, trained on what it has to write; new problems at every step."""
     length = problems.n + problems.n_written  # tokens read
     shape = dict(context_length=length, n_layer=2, n_head=HEADS, n_embd=width)
     # Learned positions: a digit's place in the line is what counts. Attention as sharp as it likes.
@@ -73,22 +78,25 @@ def sums_model(problems: RunningSums, seed: int = 0, steps: int = STEPS, width: 
 
     def loss(generator: torch.Generator) -> Tensor:
         ids = problems.write(problems.draw(BATCH_SIZE, generator))
-        return answer_loss(model, ids.to(device), problems.n_written)
+        return answer_loss(model, ids.to(device), problems.n_predicted)
 
     minimise(model, loss, steps, seed=seed)
     return model
 
 
 def accuracy(model: GPT, problems: RunningSums, B: int = 1000, seed: int = 10_000) -> float:
-    """Return the share of B held-out problems whose answer, written by the model on its own, is right."""
+    """Return the share of B problems whose answer, written by the model on its own, is right.
+
+    They are held out if there are more than FEW problems in all.
+    """
     ids = problems.write(problems.draw(B, torch.Generator().manual_seed(seed), held_out=True))
-    ids, n = ids.to(next(model.parameters()).device), problems.n_written
+    ids, n = ids.to(next(model.parameters()).device), problems.n_predicted
     written = generate(model, ids[:, :-n], max_tokens=n, temperature=0)
     return (written[:, -1] == ids[:, -1]).float().mean().item()
 
 
 def sums_scores(base: int, n: int, way: str, seed: int) -> dict[str, int | float]:
-    """Train a model; return its accuracy on held-out problems, and what an answer costs in tokens."""
+    """Train a model; return its accuracy, and what an answer costs in tokens."""
     problems = RunningSums(n, way, base)
     model = sums_model(problems, seed)
     return {"params": model.n_params, "tokens": problems.n_written, "accuracy": accuracy(model, problems)}

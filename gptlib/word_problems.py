@@ -32,7 +32,7 @@ WILL = {
 }
 MATERIAL = {thing: material for material, things in MADE_OF.items() for thing in things.split()}
 FACTS = {f"will a {thing} {event} ?": (thing, event) for thing in MATERIAL for event in WILL}
-# Each event of each material is kept from one of its four things: only two facts together tell.
+# Each event of each material is kept from one of its four things: it has to be told from the others.
 HELD_OUT_FACTS = {question for i, question in enumerate(FACTS) if (i // len(WILL) + i % len(WILL)) % 4 == 0}
 
 
@@ -124,7 +124,12 @@ def other_results(problem: Problem, i: int) -> list[str]:
 
 
 def wrong_step(problem: Problem, i: int, result: str) -> tuple[str, str]:
-    """Return the steps up to step i, which says another result, and the answer that follows from there."""
+    """Return the steps up to step i, which says another result, and the answer that follows from there.
+
+    Raises ValueError when the result is none of `other_results`.
+    """
+    if result not in other_results(problem, i):
+        raise ValueError(f"step {i} may say {other_results(problem, i)} instead, not {result!r}")
     *said, truth, stop = problem.steps[i].split()
     if truth.isdigit():
         follows = str((int(problem.answer) + int(result) - int(truth)) % 10)
@@ -152,8 +157,11 @@ VOCABULARY = tuple(dict.fromkeys([
 def draw(kind: str, rng: random.Random, held_out: bool = False, n: int | None = None) -> Problem:
     """Draw a problem; those held out are never among the others. `n`: how many people are in it.
 
-    Raises ValueError when there is no such kind.
+    Held out are questions, word by word: of coins the names, not the flips, are new; there are 36 held-out
+    facts. Raises ValueError when there is no such kind, or not so many people.
     """
+    if n is not None and not 2 <= n <= len(NAMES):
+        raise ValueError(f"from 2 to {len(NAMES)} people can be in a problem, not {n}")
     if kind not in PROBLEMS:
         raise ValueError(f"there is no kind {kind!r} of problem; there are {', '.join(PROBLEMS)}")
     while True:

@@ -60,11 +60,12 @@ function render({ model, el }) {
   function pick(step, result) {
     const problem = problems[choice.value];
     run = findRun(problem, step, result);
-    wrong = run.step < 0 ? "" : run.result;
+    wrong = run.step < 0 || result === problem.places.find(([at]) => at === step)[2] ? "" : run.result;
     slider.max = run.tokens.length;
     slider.value = run.step < 0 ? 1 : Math.min(run.given + 1, run.tokens.length);
     const answer = answerOf(run);
-    const verdict = run.step < 0 ? (answer === problem.answer ? "right" : `wrong: ${problem.answer} is right`)
+    const truth = problem.places.some(([step, , result]) => step === run.step && result === run.result);
+    const verdict = run.step < 0 || truth ? (answer === problem.answer ? "right" : `wrong: ${problem.answer} is right`)
       : answer === run.follows ? "it follows the change"
       : answer === problem.answer ? "still the right one, as if nothing had been changed"
       : `neither the right one, ${problem.answer}, nor what follows, ${run.follows}`;
@@ -79,14 +80,14 @@ function render({ model, el }) {
       const { word } = parse(token);
       const place = places.find(([, at]) => at === i);
       const outline = i === here ? `outline:2px solid ${BLUE};outline-offset:1px;` : "";
-      const changed = run.step >= 0 && place && place[0] === run.step;
-      const results = place ? [place[2], ...runs.filter(({ step }) => step === place[0]).map(({ result }) => result)] : [];
+      const changed = run.step >= 0 && place && place[0] === run.step && word !== place[2];
+      const results = place ? runs.filter(({ step }) => step === place[0]).map(({ result }) => result) : [];
       if (results.includes(word) && (run.step < 0 || place[0] <= run.step)) {
         const select = make(line, "select", `${control};${outline}${changed ? `color:${ORANGE};font-weight:700;border-color:${ORANGE}` : ""}`);
         select.setAttribute("aria-label", `result of step ${place[0] + 1}`);
         results.forEach((result) => select.add(new Option(result)));
         select.value = word;
-        select.addEventListener("change", () => pick(place[0], select.value)); // the true result: the first run
+        select.addEventListener("change", () => pick(place[0], select.value));
       } else {
         const colour = run.step >= 0 && i >= run.given ? ORANGE : "#222";
         make(line, "span", `color:${colour};${outline}`, word === "\n" ? "\u21b5" : word);

@@ -8,7 +8,7 @@ import anywidget
 import torch
 import traitlets
 
-from gptlib.chain_of_thought import TOKENIZER, Prompt, write
+from gptlib.chain_of_thought import MOST_WRITTEN, TOKENIZER, Prompt, write
 from gptlib.model import GPT
 from gptlib.word_problems import other_results, wrong_step
 
@@ -16,7 +16,7 @@ BARS = 3  # words shown for each token
 
 
 class StepThrough(anywidget.AnyWidget):
-    """Prompts, what a model writes after them, and after every change to the result of a step; all stored."""
+    """Prompts, what a model writes after them, and after every result of a step, true or not; all stored."""
 
     _esm = Path(__file__).with_suffix(".js")
     problems = traitlets.List().tag(sync=True)  # examples, question, answer, places and runs of each
@@ -31,8 +31,11 @@ def _stored(model: GPT, prompt: Prompt) -> dict:
     A run is its step, its result, the answer that follows, how many of its tokens were given, and tokens.
     """
     problem = prompt.problem
-    changes = [(i, result) for i in range(len(problem.steps)) for result in other_results(problem, i)]
-    begun = [wrong_step(problem, i, result) for i, result in changes]
+    truths = {i: step.split()[-2] for i, step in enumerate(problem.steps) if other_results(problem, i)}
+    others = [(i, result) for i in truths for result in other_results(problem, i)]
+    changes = [*truths.items(), *others]
+    begun = [(" ".join(problem.steps[: i + 1]), problem.answer) for i in truths]
+    begun += [wrong_step(problem, *change) for change in others]
     prompts = [prompt, *(replace(prompt, begun=text) for text, _ in begun)]
     heads = [
         (-1, "", problem.answer),
@@ -44,8 +47,7 @@ def _stored(model: GPT, prompt: Prompt) -> dict:
         for (i, result, follows), its, tokens in zip(heads, prompts, _runs(model, prompts), strict=True)
     ]
     places = [
-        [i, len(TOKENIZER.encode(" ".join(problem.steps[: i + 1]))) - 2, problem.steps[i].split()[-2]]
-        for i in dict.fromkeys(i for i, _ in changes)
+        [i, len(TOKENIZER.encode(" ".join(problem.steps[: i + 1]))) - 2, truth] for i, truth in truths.items()
     ]  # step, token and word of each result that can be changed
     examples = [example.write(prompt.reasoning).strip() for example in prompt.examples]
     shown = {"examples": examples, "question": problem.question, "answer": problem.answer}
@@ -61,7 +63,8 @@ def _runs(model: GPT, prompts: Sequence[Prompt]) -> list[list[str]]:
     rows, device = [], next(model.parameters()).device
     for prompt, written in zip(prompts, write(model, prompts), strict=True):
         asked = len(TOKENIZER.encode(replace(prompt, begun="").text))
-        ids = TOKENIZER.encode(f"{prompt.text} {written}\n")
+        end = "\n" if len(TOKENIZER.encode(written)) < MOST_WRITTEN else ""
+        ids = TOKENIZER.encode(f"{prompt.text} {written}{end}")
         best = model(torch.tensor([ids[:-1]], device=device))[0, asked - 1 :].softmax(-1).topk(BARS)
         rows.append([])
         for i, likely, shares in zip(ids[asked:], best.indices.tolist(), best.values.tolist(), strict=True):
