@@ -1,6 +1,7 @@
 """Prompts differ in their steps alone; what is begun goes on; votes and followers are counted right."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,6 +72,13 @@ def test_only_what_follows_a_question_counts():
         assert TOKENIZER.decode(row[~counted]).count("?") == SHOTS + 1
 
 
+def test_the_share_of_worked_documents_is_as_asked():
+    for worked in (0.0, 1.0):
+        texts = [TOKENIZER.decode(row) for row in training_batch(30, random.Random(2), worked)[0]]
+        shown = ["makes" in text or "ends" in text for text in texts if "coin" in text or "last" in text]
+        assert shown and all(shown) == any(shown) == bool(worked)
+
+
 def test_documents_are_worked_or_unworked_throughout():
     ids, _ = training_batch(60, random.Random(1))
     counts = [TOKENIZER.decode(row).count("makes") for row in ids]
@@ -104,6 +112,13 @@ def test_the_answer_is_what_stands_last(text, answer):
 
 def test_a_majority_by_hand():
     assert majority(["1", "2", "2"]) == "2" and majority(["3", "1", "1", "3"]) == "3"
+    assert majority(["", "", "3"]) == "3" and majority(["", ""]) == ""
+
+
+def test_more_votes_than_samples_are_refused():
+    prompts = draw_prompts("coins", True, 1)
+    with pytest.raises(ValueError, match="as many samples"):
+        self_consistency(prompts, [["answer heads"]], (1, 3))
 
 
 def test_votes_are_counted_in_groups():
@@ -123,22 +138,53 @@ def test_tampered_steps_lead_elsewhere():
             changed, follows = tampered(prompt, "wrong", rng)
             assert follows != prompt.problem.answer and changed.begun and changed.text.endswith(changed.begun)
             assert changed.begun not in " ".join(prompt.problem.steps)
+
+
+@pytest.mark.parametrize("kind", ["arithmetic", "coins"])
+def test_a_wrong_running_result_is_never_the_last(kind):
+    for prompt in draw_prompts(kind, True, 80):
+        if pair := tampered(prompt, "wrong", random.Random(0)):
+            later = prompt.problem.steps[pair[0].begun.count(" .") :]
+            assert any("makes" in step for step in later)
+
+
+@pytest.mark.parametrize("kind", ["arithmetic", "coins"])
+def test_shuffled_steps_are_all_there_and_cut_ones_are_the_first(kind):
     for how in ("shuffled", "cut"):
-        for prompt in draw_prompts("coins", True, 60):
-            if pair := tampered(prompt, how, rng):
-                changed, follows = pair
-                assert changed.begun.endswith("answer") and changed.begun.split()[-3] == follows
+        pairs = [(prompt, tampered(prompt, how, random.Random(0))) for prompt in draw_prompts(kind, True, 60)]
+        assert sum(pair is not None for _, pair in pairs) > 10
+        for prompt, pair in pairs:
+            if pair is None:
+                continue
+            changed, follows = pair
+            said = changed.begun.removesuffix(" answer")
+            assert said != changed.begun and said.split("makes ")[-1].split()[0] == follows
+            whole = " ".join(prompt.problem.steps)
+            alike = sorted(said.split()) == sorted(whole.split()), whole.startswith(said) and said != whole
+            assert alike == ((True, False) if how == "shuffled" else (False, True))
 
 
-def test_who_recites_steps_and_answer_follows_no_change():
-    steps = "a door is wood . wood will burn . answer yes"
-    shares = follow(Reciter(steps), draw_prompts("facts", True, 40), "wrong")
-    assert shares["n"] == 40 and shares["follows"] + shares["right"] == 1
+def test_who_always_says_three_follows_and_is_right_by_chance_alone(monkeypatch):
+    monkeypatch.setattr(chain_of_thought, "write", lambda model, prompts: ["answer 3"] * len(prompts))
+    prompts, rng = draw_prompts("arithmetic", True, 200), random.Random(0)
+    tried = [pair for pair in (tampered(prompt, "wrong", rng) for prompt in prompts) if pair]
+    shares = follow(None, prompts, "wrong")
+    assert shares["n"] == len(tried)
+    assert shares["follows"] == sum(follows == "3" for _, follows in tried) / len(tried) > 0
+    assert shares["right"] == sum(prompt.problem.answer == "3" for prompt, _ in tried) / len(tried) > 0
 
 
-def test_an_unknown_change_is_refused():
+def test_what_is_begun_counts_as_said():
+    prompts = [replace(prompt, begun="answer") for prompt in draw_prompts("coins", True, 30)]
+    heads = sum(prompt.problem.answer == "heads" for prompt in prompts) / 30
+    assert share_right(prompts, ["heads"] * 30) == heads and 0 < heads < 1
+
+
+def test_changes_that_cannot_be_made_are_refused():
     with pytest.raises(ValueError, match="shuffled"):
         follow(Reciter("answer 1"), draw_prompts("coins", True, 2), "reversed")
+    with pytest.raises(ValueError, match="take arithmetic or coins"):
+        follow(Reciter("answer a"), draw_prompts("letters", True, 3), "shuffled")
 
 
 def test_samples_differ_and_greedy_texts_do_not(monkeypatch):
@@ -152,8 +198,10 @@ def test_samples_differ_and_greedy_texts_do_not(monkeypatch):
 def test_a_model_learns_both_kinds_of_documents(monkeypatch):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
     monkeypatch.setattr(chain_of_thought, "WEIGHTS", {"facts": 1})
-    rows = {(row["kind"], row["reasoning"]): row for row in evaluate(reasoning_model(16, steps=100), B=40)}
+    model = reasoning_model(16, steps=250)
+    rows = {(row["kind"], row["reasoning"]): row for row in evaluate(model, B=60)}
     assert rows["facts", True]["tokens"] > 10 and rows["facts", False]["tokens"] < 5
+    assert rows["facts", True]["accuracy"] > 0.8
     assert len(rows) == 2 * len(PROBLEMS) and all(0 <= row["accuracy"] <= 1 for row in rows.values())
 
 
@@ -162,9 +210,9 @@ def test_a_recorded_row_has_all_that_the_chapter_shows(monkeypatch):
     monkeypatch.setattr(chain_of_thought, "STEPS", 2)
     monkeypatch.setattr(chain_of_thought, "MOST_WRITTEN", 6)
     monkeypatch.setattr(
-        chain_of_thought, "reasoning_model", lambda width, seed: reasoning_model(width, seed, 2)
+        chain_of_thought, "reasoning_model", lambda width, seed, worked: reasoning_model(width, seed, 2)
     )
-    row = recorded_scores(8, 0)
+    row = recorded_scores(8, 0.5, 0)
     assert row["params"] == 3208
     expected = ["facts worked", "facts direct tokens", "majority of 15", "any of 3", "letters wrong follows",
                 "coins cut right", "arithmetic worked of 8"]  # fmt: skip

@@ -156,6 +156,19 @@ def test_modular_sums_are_right_and_every_pair_comes_once():
     assert (modular_sums(p=13, seed=1)[0] != modular_sums(p=13, seed=2)[0]).any()
 
 
+@pytest.mark.parametrize("share", [0, 1, 2])
+def test_all_or_nothing_is_no_share(share):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        modular_sums(p=5, share=share)
+
+
+def test_the_decay_of_the_weights_reaches_the_training(monkeypatch):
+    given = {}
+    monkeypatch.setattr(emergence, "minimise", lambda *args, **how: given.update(how))
+    assert delayed_generalisation(*modular_sums(p=5), steps=3, weight_decay=0.7, seed=4) == []
+    assert given["weight_decay"] == 0.7 and given["seed"] == 4
+
+
 def test_what_is_trained_is_known_before_what_is_held_out(monkeypatch):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
     rows = delayed_generalisation(*modular_sums(p=23, share=0.5), steps=300)

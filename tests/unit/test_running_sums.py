@@ -49,7 +49,7 @@ def test_models_learn_two_bits_in_every_way(way, monkeypatch):
 def test_accuracy_counts_right_answers_of_a_model_that_knows_half(monkeypatch):
     monkeypatch.setattr(running_sums, "generate", lambda model, ids, **how: torch.cat(
         [ids, torch.zeros(len(ids), how["max_tokens"], dtype=torch.long)], 1))  # fmt: skip
-    problems = RunningSums(8, "scratchpad")
+    problems = RunningSums(12, "scratchpad")
     bits = problems.draw(400, torch.Generator().manual_seed(10_000), held_out=True)
     even = (bits.sum(1) % 2 == 0).float().mean().item()
     assert accuracy(torch.nn.Linear(1, 1), problems, B=400) == pytest.approx(even) and 0.4 < even < 0.6
@@ -62,6 +62,15 @@ def test_a_recorded_row_names_what_an_answer_costs(monkeypatch):
     )
     row = sums_scores(2, 5, "filler", 0)
     assert row["tokens"] == 5 and 0 <= row["accuracy"] <= 1
+
+
+def test_filler_is_given_and_costs_tokens_all_the_same(monkeypatch):
+    asked = []
+    monkeypatch.setattr(running_sums, "generate", lambda model, ids, **how: asked.append((ids, how)) or ids)
+    accuracy(torch.nn.Linear(1, 1), RunningSums(6, "filler"), B=3)
+    [(ids, how)] = asked
+    assert TOKENIZER.decode(ids[0]).endswith("=.....") and how["max_tokens"] == 1
+    assert RunningSums(6, "filler").n_written == RunningSums(6, "scratchpad").n_written == 6
 
 
 @pytest.mark.parametrize("bad", [dict(n=0), dict(n=4, way="aloud"), dict(n=4, base=11)])

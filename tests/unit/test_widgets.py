@@ -73,12 +73,20 @@ def test_stepping_through_shows_what_the_model_writes_and_what_it_writes_after_a
             steps = " ".join(prompt.problem.steps).split()
             assert steps[at] == truth
             changes = [run for run in problem["runs"] if run["step"] == step]
-            assert [run["result"] for run in changes] == other_results(prompt.problem, step)
-            for run in changes:
+            assert [run["result"] for run in changes] == [truth, *other_results(prompt.problem, step)]
+            assert changes[0]["follows"] == prompt.problem.answer
+            for run in changes[1:]:
                 begun, follows = wrong_step(prompt.problem, step, run["result"])
                 words = [token.split("\t")[0] for token in run["tokens"]]
                 assert words[: run["given"]] == begun.split() and words[at] == run["result"]
                 assert run["follows"] == follows
+        for run in problem["runs"]:
+            for token in run["tokens"][run["given"] :]:
+                word, *likely = token.split("\t")
+                assert (
+                    word == likely[0]
+                    and list(map(float, likely[1::2])) == sorted(map(float, likely[1::2]))[::-1]
+                )
         ids = chain_of_thought.TOKENIZER.encode(prompt.text)
         token = in_node(step_through, f"widget.parse({json.dumps(problem['runs'][0]['tokens'][0])})")
         likely = model(torch.tensor([ids]))[0, -1].softmax(-1)

@@ -115,9 +115,11 @@ def test_wrong_steps_by_hand():
     rng = random.Random(0)
     problem = next(p for p in iter(lambda: draw("letters", rng), None) if len(p.steps) == 3)
     x, _, z = problem.answer.split()
-    assert wrong_step(problem, 1, "q")[1] == f"{x} q {z}"
+    assert (
+        wrong_step(problem, 1, other_results(problem, 1)[0])[1] == f"{x} {other_results(problem, 1)[0]} {z}"
+    )
     coin = draw("coins", rng)
-    assert wrong_step(coin, 0, "heads")[1] == SIDES[1 - SIDES.index(coin.answer)]
+    assert wrong_step(coin, 0, other_results(coin, 0)[0])[1] == SIDES[1 - SIDES.index(coin.answer)]
     sum_ = next(p for p in iter(lambda: draw("arithmetic", rng), None) if "makes" in p.steps[0])
     one_more = str((int(sum_.steps[0].split()[-2]) + 1) % 10)
     assert wrong_step(sum_, 0, one_more)[1] == str((int(sum_.answer) + 1) % 10)
@@ -129,6 +131,20 @@ def test_a_wrong_material_is_one_that_would_do_otherwise():
         others = other_results(problem, 0)
         assert others and all((other in WILL[event].split()) != wanted for other in others)
         assert other_results(problem, 1) == []
+
+
+def test_a_result_that_changes_nothing_is_refused():
+    rng = random.Random(0)
+    fact, coin = draw("facts", rng), draw("coins", rng)
+    for problem, i, result in ((fact, 1, "rust"), (coin, 0, coin.steps[0].split()[-2])):
+        with pytest.raises(ValueError, match="instead"):
+            wrong_step(problem, i, result)
+
+
+def test_a_crowd_that_does_not_exist_is_refused():
+    for n in (0, 1, 17):
+        with pytest.raises(ValueError, match="people"):
+            draw("coins", random.Random(0), n=n)
 
 
 def test_an_unknown_kind_is_refused():
