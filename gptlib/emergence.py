@@ -186,11 +186,9 @@ def delayed_generalisation(
     return rows
 
 
-def recorded_scores(
-    width: int, seed: int, rate: float = 1.0, digits: int = 3
-) -> dict[str, str | int | float]:
+def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int | float]:
     """Train on all operations; return the scores of each at the end, and some of them along the way."""
-    problems = [Arithmetic(operation, digits) for operation in OPERATIONS]
+    problems = [Arithmetic(operation) for operation in OPERATIONS]
     trace: dict[str, list[float]] = {}
 
     def look(model: GPT, step: int) -> None:

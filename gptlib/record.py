@@ -168,16 +168,6 @@ def emergence(path: Path, shard: tuple[int, int]) -> None:
     record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
 
 
-def digits(path: Path, shard: tuple[int, int]) -> None:
-    """Chapter 5: scores at arithmetic with numbers of two, four and five digits by size, three seeds."""
-    from gptlib.emergence import WIDTHS, recorded_scores
-
-    runs = [{"digits": n, "width": width, "seed": seed}
-            for seed in range(3) for n in (2, 4, 5) for width in WIDTHS[:-1]]  # fmt: skip
-    budget = Budget.detect().in_float32()
-    record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
-
-
 def running_sums(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 6: parity and sums of digits by their number, in three ways of writing, three seeds."""
     from gptlib.running_sums import WAYS, sums_scores
@@ -209,7 +199,6 @@ CHAPTERS = {
         functions,
         in_context,
         emergence,
-        digits,
         running_sums,
         chain_of_thought,
     )

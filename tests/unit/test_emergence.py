@@ -140,7 +140,7 @@ def test_a_crossing_lies_between_its_neighbours_on_a_log_scale():
 def test_a_recorded_row_has_every_operation_and_the_way_there(monkeypatch):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
     monkeypatch.setattr(emergence, "STEPS", 24)
-    row = recorded_scores(8, 0)
+    row = recorded_scores(8, 1.0, 0)
     assert len(row["+ exact on the way"].split()) == emergence.LOOKS
     for operation in OPERATIONS:
         assert {f"{operation} {name}" for name in ("exact", "digits", "product", "edits", "loss")} <= set(row)
