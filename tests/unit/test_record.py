@@ -97,7 +97,7 @@ def test_the_recorded_rows_of_chapter_6_are_whole():
     made = sorted(zip(rows["width"], rows["worked"], rows["seed"], strict=True))
     kinds = [(width, 0.5) for width in chain_of_thought.WIDTHS] + [(64, 0.0)]
     assert made == sorted((*kind, seed) for kind in kinds for seed in range(3))
-    shares = rows.filter(regex="(direct|worked|of [0-9]+|follows|right)$")
+    shares = rows.filter(regex=".(direct|worked|of [0-9]+|follows|right)$")
     assert shares.shape[1] == 8 + 8 + 16 + 24 and shares.stack().between(0, 1).all()
 
 
