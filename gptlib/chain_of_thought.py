@@ -15,7 +15,7 @@ from torch import Tensor
 from gptlib.budget import Budget
 from gptlib.minimising import minimise
 from gptlib.model import GPT, GPTConfig
-from gptlib.sampling import generate
+from gptlib.sampling import continuations
 from gptlib.tokenizers import WordTokenizer
 from gptlib.training import next_token_loss
 from gptlib.word_problems import PROBLEMS, VOCABULARY, Problem, draw, other_results, wrong_step
@@ -40,7 +40,6 @@ def training_batch(B: int, rng: random.Random, worked: float = 0.5) -> tuple[Ten
     """Return documents of SHOTS + 1 problems, and what they say after their questions.
 
     A share `worked` of the documents has all of its problems worked, the others none.
-
     Ids and targets, both (B, T): a target is the id at its place, or NOT_COUNTED in questions.
     """
     rows = []
@@ -108,13 +107,9 @@ def write(model: GPT, prompts: Sequence[Prompt], temperature: float = 0.0, seed:
 
     At temperature 0 it is the most probable token each time. `begun` is not repeated.
     """
-    ids, new = [TOKENIZER.encode(prompt.text) for prompt in prompts], []
-    how = dict(max_tokens=MOST_WRITTEN, temperature=temperature, stop=LINE_END)
-    for start in range(0, len(ids), AT_ONCE):
-        part = ids[start : start + AT_ONCE]
-        rows = generate(model, part, seed=seed + start, **how)
-        new += [row[len(asked) :] for row, asked in zip(rows, part, strict=True)]
-    return [TOKENIZER.decode(row).strip() for row in new]
+    ids = [TOKENIZER.encode(prompt.text) for prompt in prompts]
+    how = dict(max_tokens=MOST_WRITTEN, temperature=temperature, stop=LINE_END, seed=seed)
+    return [TOKENIZER.decode(row).strip() for row in continuations(model, ids, AT_ONCE, **how)]
 
 
 def answer_in(written: str) -> str:
@@ -210,11 +205,12 @@ def tampered(prompt: Prompt, how: str, rng: random.Random) -> tuple[Prompt, str]
         begun, follows = wrong_step(problem, i, rng.choice(other_results(problem, i)))
     elif how in ("shuffled", "cut"):
         steps = rng.sample(steps, len(steps)) if how == "shuffled" else steps[: rng.randrange(len(steps))]
-        said = " ".join([*steps, "answer"])
-        begun, follows = said, ([" "] + [after.split()[0] for after in said.split("makes")[1:]])[-1]
+        begun = " ".join([*steps, "answer"])
+        said = [after.split()[0] for after in begun.split("makes")[1:]]
+        follows = said[-1] if said else problem.answer
     else:
         raise ValueError(f'how is "wrong", "shuffled" or "cut", not {how!r}')
-    if follows in (" ", problem.answer):
+    if follows == problem.answer:
         return None
     return replace(prompt, begun=begun), follows
 

@@ -90,10 +90,8 @@ def arithmetic_model(
     """
     first = problems[0]
     shape = dict(context_length=first.length - 1, n_layer=2, n_head=HEADS, n_embd=width)
-    # Learned positions: a digit's place in the line is what counts. Attention as sharp as it likes.
-    config = GPTConfig.modern(TOKENIZER.vocab_size, positions="learned", qk_norm=False, **shape)
     device = Budget.detect().device
-    model = GPT(config, seed).to(device)
+    model = GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(device)
 
     def loss(generator: torch.Generator) -> Tensor:
         ids = torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems])
@@ -165,19 +163,18 @@ def delayed_generalisation(
     the rates fall to 0 over the second half of the steps. What comes late on the held-out problems is
     called grokking (Power et al. 2022).
     """
-    shape = dict(context_length=3, n_layer=1, n_head=HEADS, n_embd=64, positions="learned", qk_norm=False)
-    device = Budget.detect().device
-    model = GPT(GPTConfig.modern(int(trained.max()) + 1, **shape), seed).to(device)
-    trained, held_out, rows = trained.to(device), held_out.to(device), []
+    shape = dict(context_length=3, n_layer=1, n_head=HEADS, n_embd=64)
+    device, rows = Budget.detect().device, []
+    model = GPT(GPTConfig.aligned(int(trained.max()) + 1, **shape), seed).to(device)
+    parts = {"trained": trained.to(device), "held out": held_out.to(device)}
 
     def loss(generator: torch.Generator) -> Tensor:
         drawn = torch.randint(len(trained), (512,), generator=generator)
-        return answer_loss(model, trained[drawn.to(device)], 1)
+        return answer_loss(model, parts["trained"][drawn.to(device)], 1)
 
     @torch.no_grad()
     def look(step: int) -> None:
         if step % 50 == 0:
-            parts = {"trained": trained, "held out": held_out}
             right = {name: model(ids[:, :-1])[:, -1].argmax(-1) == ids[:, -1] for name, ids in parts.items()}
             rows.append({"step": step} | {name: hits.float().mean().item() for name, hits in right.items()})
 

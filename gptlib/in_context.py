@@ -19,7 +19,7 @@ from torch import nn
 from gptlib.budget import Budget
 from gptlib.model import GPT, GPTConfig
 from gptlib.pretrained import load_causal_lm
-from gptlib.sampling import generate
+from gptlib.sampling import continuations
 from gptlib.tasks import (
     COPIES,
     EXAMPLES,
@@ -119,14 +119,10 @@ def shuffled(prompt: Prompt, rng: random.Random) -> Prompt:
 
 def answers(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], max_tokens: int) -> list[str]:
     """Return what the model writes after each prompt, the most probable tokens, up to a line's end."""
-    texts = [prompt.text for prompt in prompts]
-    ids = [tokenizer.encode(text) for text in texts]
-    stop = tokenizer.encode("\n")[-1]
-    at_once, new = max(TOKENS_AT_ONCE // model.context_length, 1), []
-    for start in range(0, len(ids), at_once):
-        part = ids[start : start + at_once]
-        written = generate(model, part, max_tokens=max_tokens, temperature=0, stop=stop)
-        new += [row[len(asked) :] for row, asked in zip(written, part, strict=True)]
+    ids = [tokenizer.encode(prompt.text) for prompt in prompts]
+    at_once = max(TOKENS_AT_ONCE // model.context_length, 1)
+    how = dict(max_tokens=max_tokens, temperature=0, stop=tokenizer.encode("\n")[-1])
+    new = continuations(model, ids, at_once, **how)
     return [tokenizer.decode(row).split("\n")[0].strip() for row in new]
 
 

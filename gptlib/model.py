@@ -63,6 +63,14 @@ class GPTConfig:
         choices |= dict(bias=False, tie_embeddings=False, scale_embeddings=True, zero_init=True)
         return cls(vocab_size, **(choices | sizes))
 
+    @classmethod
+    def aligned(cls, vocab_size: int, **sizes) -> "GPTConfig":
+        """`modern`, for rows in which each token has its place, such as sums: the place is what counts.
+
+        So positions are learned; and attention may become as sharp as it likes.
+        """
+        return cls.modern(vocab_size, **(dict(positions="learned", qk_norm=False) | sizes))
+
     @property
     def head_size(self) -> int:
         return self.n_embd // self.n_head

@@ -135,37 +135,40 @@ def scaling(path: Path, shard: tuple[int, int]) -> None:
     sweep(chapter_grid(Budget.detect()), path, shard)
 
 
+def _record_each(path: Path, runs: list[Run], result: Callable[..., Run], shard: tuple[int, int]) -> None:
+    """Record `result` of each run's own values, in float32; every n-th run belongs to a shard of n."""
+    budget = Budget.detect().in_float32()
+    record(path, runs[shard[0] :: shard[1]], lambda run: result(**run), shard=shard, budget=budget)
+
+
 def functions(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 4: errors at learning linear functions in context, by dimensions and noise, three seeds."""
     from gptlib.function_learning import RECORDED, errors
 
-    budget = Budget.detect().in_float32()
-    dimensions = budget.pick(cpu=(2, 3, 5), gpu=tuple(RECORDED))
+    dimensions = Budget.detect().pick(cpu=(2, 3, 5), gpu=tuple(RECORDED))
     runs = [{"d": d, "noise": noise, "seed": seed}
             for d in dimensions for noise in (0.0, 0.5) for seed in range(3)]  # fmt: skip
-    record(path, runs[shard[0] :: shard[1]], lambda run: errors(**run), shard=shard, budget=budget)
+    _record_each(path, runs, errors, shard)
 
 
 def in_context(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 4: accuracy against number of shots, by size of the model and by training text, three seeds."""
     from gptlib.in_context import WIDTHS, accuracies
 
-    budget = Budget.detect().in_float32()
-    widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
+    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
     kinds = [(width, "arrowed") for width in widths] + [(64, "plain"), (64, "none")]
     runs = [{"width": w, "copies": kind, "seed": seed} for w, kind in kinds for seed in range(3)]
-    record(path, runs[shard[0] :: shard[1]], lambda run: accuracies(**run), shard=shard, budget=budget)
+    _record_each(path, runs, accuracies, shard)
 
 
 def emergence(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 5: scores at arithmetic by size, three seeds; other learning rates at two sizes."""
     from gptlib.emergence import WIDTHS, recorded_scores
 
-    budget = Budget.detect().in_float32()
-    widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
+    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
     runs = [{"width": width, "rate": 1.0, "seed": seed} for width in widths for seed in range(3)]
     runs += [{"width": width, "rate": rate, "seed": 0} for width in (16, 64) for rate in (0.5, 2.0)]
-    record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
+    _record_each(path, runs, recorded_scores, shard)
 
 
 def running_sums(path: Path, shard: tuple[int, int]) -> None:
@@ -175,20 +178,18 @@ def running_sums(path: Path, shard: tuple[int, int]) -> None:
     problems = [(2, n) for n in (2, 4, 6, 8, 12, 16)] + [(10, n) for n in (2, 3, 4, 8)]
     runs = [{"base": base, "n": n, "way": way, "seed": seed}
             for seed in range(3) for base, n in problems for way in WAYS]  # fmt: skip
-    budget = Budget.detect().in_float32()
-    record(path, runs[shard[0] :: shard[1]], lambda run: sums_scores(**run), shard=shard, budget=budget)
+    _record_each(path, runs, sums_scores, shard)
 
 
 def chain_of_thought(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 6: accuracy with and without reasoning by size, votes, tampering, lengths; three seeds."""
     from gptlib.chain_of_thought import WIDTHS, recorded_scores
 
-    budget = Budget.detect().in_float32()
-    widths = budget.pick(cpu=WIDTHS, gpu=(*WIDTHS, 128))
+    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 128))
     kinds = [(width, 0.5) for width in widths] + [(64, 0.0)]
     runs = [{"width": width, "worked": worked, "seed": seed}
             for seed in range(3) for width, worked in kinds]  # fmt: skip
-    record(path, runs[shard[0] :: shard[1]], lambda run: recorded_scores(**run), shard=shard, budget=budget)
+    _record_each(path, runs, recorded_scores, shard)
 
 
 CHAPTERS = {

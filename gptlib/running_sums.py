@@ -71,10 +71,8 @@ def sums_model(problems: RunningSums, seed: int = 0, steps: int = STEPS, width: 
     """Return a GPT of two layers, trained on what it has to write; new problems at every step."""
     length = problems.n + problems.n_written  # tokens read
     shape = dict(context_length=length, n_layer=2, n_head=HEADS, n_embd=width)
-    # Learned positions: a digit's place in the line is what counts. Attention as sharp as it likes.
-    config = GPTConfig.modern(TOKENIZER.vocab_size, positions="learned", qk_norm=False, **shape)
     device = Budget.detect().device
-    model = GPT(config, seed).to(device)
+    model = GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(device)
 
     def loss(generator: torch.Generator) -> Tensor:
         ids = problems.write(problems.draw(BATCH_SIZE, generator))

@@ -90,6 +90,26 @@ def generate(
     return answers if several else answers[0]
 
 
+def continuations(
+    model: nn.Module,
+    prompts: list[list[int]],
+    at_once: int,
+    *,
+    max_tokens: int,
+    temperature: float = 1.0,
+    stop: int | None = None,
+    seed: int = 0,
+) -> list[list[int]]:
+    """Return the ids that a model writes after each prompt, `at_once` side by side, to bound the memory."""
+    new = []
+    for start in range(0, len(prompts), at_once):
+        part = prompts[start : start + at_once]
+        how = dict(max_tokens=max_tokens, temperature=temperature, stop=stop, seed=seed + start)
+        rows = generate(model, part, **how)
+        new += [row[len(asked) :] for row, asked in zip(rows, part, strict=True)]
+    return new
+
+
 def _continue(model, prompts, max_tokens, how, seed, stop, use_cache) -> list[list[int]]:
     """Write to all rows, a position at a time; where the prompt of a row still goes on, its token stays."""
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)

@@ -14,6 +14,8 @@ from gptlib.tasks import KINDS, is_held_out
 NAMES = KINDS["name"]
 FRUIT = ("apples", "pears", "plums", "figs")
 SIDES = ("heads", "tails")
+DIGITS = tuple(map(str, range(10)))
+LETTERS = tuple(sorted({name[-1] for name in NAMES}))  # that a name ends with
 MADE_OF = {
     "wood": "door boat chair oar",
     "iron": "nail key bell anvil",
@@ -32,6 +34,10 @@ WILL = {
 }
 MATERIAL = {thing: material for material, things in MADE_OF.items() for thing in things.split()}
 FACTS = {f"will a {thing} {event} ?": (thing, event) for thing in MATERIAL for event in WILL}
+HAPPENS = {question: MATERIAL[thing] in WILL[event].split() for question, (thing, event) in FACTS.items()}
+ANSWERED = {
+    answer: [question for question in FACTS if HAPPENS[question] == answer] for answer in (False, True)
+}
 # Each event of each material is kept from one of its four things: it has to be told from the others.
 HELD_OUT_FACTS = {question for i, question in enumerate(FACTS) if (i // len(WILL) + i % len(WILL)) % 4 == 0}
 
@@ -98,10 +104,8 @@ def letters(rng: random.Random, n: int | None = None) -> Problem:
 def facts(rng: random.Random, n: int | None = None) -> Problem:
     """Will a thing burn, float, rust? Its material tells. Yes and no come equally often; n plays no part."""
     wanted = rng.choice((False, True))
-    question, (thing, event) = rng.choice([
-        (question, (thing, event)) for question, (thing, event) in FACTS.items()
-        if (MATERIAL[thing] in WILL[event].split()) == wanted
-    ])  # fmt: skip
+    question = rng.choice(ANSWERED[wanted])
+    thing, event = FACTS[question]
     material = MATERIAL[thing]
     steps = (f"a {thing} is {material} .", f"{material} will {'' if wanted else 'not '}{event} .")
     return Problem(question, steps, "yes" if wanted else "no")
@@ -114,13 +118,11 @@ def other_results(problem: Problem, i: int) -> list[str]:
     """
     result = problem.steps[i].split()[-2]
     if problem.question in FACTS:
-        event = FACTS[problem.question][1]
-        happens = WILL[event].split()
+        happens = WILL[FACTS[problem.question][1]].split()
         return [other for other in MADE_OF if (other in happens) != (result in happens)] if i == 0 else []
-    for alike in (SIDES, tuple(map(str, range(10))), tuple(sorted({name[-1] for name in NAMES}))):
-        if result in alike:
-            return [other for other in alike if other != result]
-    return []
+    return [
+        other for alike in (SIDES, DIGITS, LETTERS) if result in alike for other in alike if other != result
+    ]
 
 
 def wrong_step(problem: Problem, i: int, result: str) -> tuple[str, str]:
@@ -150,7 +152,7 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
 OTHER = ". ? answer adds takes makes how many the coin is it flips keeps which side last letters of ends"
 VOCABULARY = tuple(dict.fromkeys([
     "\n", *f"{OTHER} will a not yes no".split(), *NAMES, *(name[-1] for name in NAMES), *FRUIT, *SIDES,
-    *MADE_OF, *MATERIAL, *WILL, *map(str, range(10)),
+    *MADE_OF, *MATERIAL, *WILL, *DIGITS,
 ]))  # fmt: skip
 
 

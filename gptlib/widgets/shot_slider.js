@@ -1,21 +1,6 @@
 // One more example at a time: the prompt as it stands, and what each model would answer. It needs no kernel.
 
-const BLUE = "#0072B2", GREY = "#B8B8B8";
-
-function make(parent, tag, style = "", text = "") {
-  const element = document.createElement(tag);
-  element.style.cssText = style;
-  element.textContent = text;
-  parent.append(element);
-  return element;
-}
-
-function labelled(parent, label, control) {
-  const row = make(parent, "label", "display:grid;grid-template-columns:4em minmax(3em,1fr) 2.5em;gap:.5em;align-items:center;margin-bottom:.4em");
-  const readout = document.createElement("output");
-  row.append(label, control, readout);
-  return readout;
-}
+import { labelled, make, wordBars } from "./parts.js";
 
 /** The prompt's lines after so many shots, as the model reads them. */
 export function promptLines({ description, examples, question }, shots) {
@@ -53,16 +38,8 @@ function render({ model, el }) {
     text.textContent = promptLines(prompt, shots).join("\n");
     const right = [];
     for (const { name, stored, bars } of charts) {
-      bars.replaceChildren();
       const best = stored[choice.value][shots];
-      best.forEach(([word, p]) => {
-        const row = make(bars, "div", "display:grid;grid-template-columns:5em 1fr 4em;gap:.4em;align-items:center;font-size:13px;line-height:1.3");
-        const correct = word === prompt.answer;
-        make(row, "span", `text-align:right;${correct ? "font-weight:700" : ""}`, word === "\n" ? "(line end)" : word);
-        const track = make(row, "div", "background:#f0f0f0;height:.8em");
-        make(track, "div", `width:${100 * p}%;height:100%;background:${correct ? BLUE : GREY}`);
-        make(row, "span", "", p.toFixed(2) + (correct ? " \u2713" : ""));
-      });
+      wordBars(bars, best, prompt.answer, " \u2713");
       if (best[0][0] === prompt.answer) right.push(name);
     }
     const seen = prompt.examples.slice(0, shots).some(([asked]) => asked === prompt.question);

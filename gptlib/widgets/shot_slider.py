@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import anywidget
 import torch
@@ -10,6 +9,7 @@ import traitlets
 
 from gptlib.in_context import TOKENIZER, Prompt
 from gptlib.model import GPT
+from gptlib.widgets import script
 
 BARS = 3  # words shown for each model
 
@@ -17,7 +17,7 @@ BARS = 3  # words shown for each model
 class ShotSlider(anywidget.AnyWidget):
     """Prompts that grow by a shot a step, and the most probable answers of each model; all stored."""
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = script(__file__)
     prompts = traitlets.List().tag(sync=True)  # description, examples, question, answer of each
     names = traitlets.List().tag(sync=True)  # of the models
     predictions = traitlets.List().tag(sync=True)  # [model][prompt][shots]: (word, probability) pairs

@@ -1,21 +1,9 @@
 // One problem, token by token: what the model predicted at each, and what it writes after a changed step. No kernel.
 
-const BLUE = "#0072B2", ORANGE = "#B54700", GREY = "#B8B8B8";
+import { labelled, make, wordBars } from "./parts.js";
 
-function make(parent, tag, style = "", text = "") {
-  const element = document.createElement(tag);
-  element.style.cssText = style;
-  element.textContent = text;
-  parent.append(element);
-  return element;
-}
-
-function labelled(parent, label, control) {
-  const row = make(parent, "label", "display:grid;grid-template-columns:4.5em minmax(3em,1fr) 5em;gap:.5em;align-items:center;margin:.4em 0");
-  const readout = document.createElement("output");
-  row.append(label, control, readout);
-  return readout;
-}
+const OUTLINE = "#0072B2", CHANGED = "#B54700";
+const COLUMNS = "4.5em minmax(3em,1fr) 5em";
 
 /** A stored token: the word, and the most probable words at its place with their probabilities. */
 export function parse(token) {
@@ -43,29 +31,29 @@ function render({ model, el }) {
   const choice = document.createElement("select");
   choice.style.cssText = control + ";min-width:0;width:100%";
   problems.forEach(({ question }, i) => choice.add(new Option(question, i)));
-  labelled(box, "problem", choice);
+  labelled(box, "problem", choice, COLUMNS);
   const shown = make(box, "details", "margin:.4em 0");
   make(shown, "summary", "cursor:pointer", "the examples before it");
   const examples = make(shown, "pre", "margin:.3em 0;padding:.6em;background:#f4f4f4;color:#222;font:12px/1.4 ui-monospace,monospace;white-space:pre-wrap");
   const question = make(box, "p", "margin:.4em 0;font-weight:600");
   const line = make(box, "p", "margin:.4em 0;padding:.6em;background:#f4f4f4;font:13px/2 ui-monospace,monospace;min-height:8em");
   const slider = Object.assign(document.createElement("input"), { type: "range", min: 1, step: 1, value: 1 });
-  const readout = labelled(box, "token", slider);
+  const readout = labelled(box, "token", slider, COLUMNS);
   const bars = make(box, "div", "min-height:5em");
   const said = make(box, "p", "margin:.6em 0 0");
   said.setAttribute("aria-live", "polite");
 
-  let run, wrong = "";
+  let run, wrong;  // wrong: the result that was put in the place of the true one, if any
 
   function pick(step, result) {
     const problem = problems[choice.value];
     run = findRun(problem, step, result);
-    wrong = run.step < 0 || result === problem.places.find(([at]) => at === step)[2] ? "" : run.result;
+    const truth = problem.places.find(([at]) => at === run.step)?.[2];
+    wrong = run.result === truth ? "" : run.result;
     slider.max = run.tokens.length;
     slider.value = run.step < 0 ? 1 : Math.min(run.given + 1, run.tokens.length);
     const answer = answerOf(run);
-    const truth = problem.places.some(([step, , result]) => step === run.step && result === run.result);
-    const verdict = run.step < 0 || truth ? (answer === problem.answer ? "right" : `wrong: ${problem.answer} is right`)
+    const verdict = !wrong ? (answer === problem.answer ? "right" : `wrong: ${problem.answer} is right`)
       : answer === run.follows ? "it follows the change"
       : answer === problem.answer ? "still the right one, as if nothing had been changed"
       : `neither the right one, ${problem.answer}, nor what follows, ${run.follows}`;
@@ -79,31 +67,24 @@ function render({ model, el }) {
     run.tokens.forEach((token, i) => {
       const { word } = parse(token);
       const place = places.find(([, at]) => at === i);
-      const outline = i === here ? `outline:2px solid ${BLUE};outline-offset:1px;` : "";
-      const changed = run.step >= 0 && place && place[0] === run.step && word !== place[2];
+      const outline = i === here ? `outline:2px solid ${OUTLINE};outline-offset:1px;` : "";
+      const changed = wrong && place?.[0] === run.step;
       const results = place ? runs.filter(({ step }) => step === place[0]).map(({ result }) => result) : [];
       if (results.includes(word) && (run.step < 0 || place[0] <= run.step)) {
-        const select = make(line, "select", `${control};${outline}${changed ? `color:${ORANGE};font-weight:700;border-color:${ORANGE}` : ""}`);
+        const select = make(line, "select", `${control};${outline}${changed ? `color:${CHANGED};font-weight:700;border-color:${CHANGED}` : ""}`);
         select.setAttribute("aria-label", `result of step ${place[0] + 1}`);
         results.forEach((result) => select.add(new Option(result)));
         select.value = word;
         select.addEventListener("change", () => pick(place[0], select.value));
       } else {
-        const colour = run.step >= 0 && i >= run.given ? ORANGE : "#222";
+        const colour = run.step >= 0 && i >= run.given ? CHANGED : "#222";
         make(line, "span", `color:${colour};${outline}`, word === "\n" ? "\u21b5" : word);
       }
       line.append(" ");
     });
     readout.textContent = `${here + 1} of ${run.tokens.length}`;
-    bars.replaceChildren();
     const { word: written, best } = parse(run.tokens[here]);
-    best.forEach(([word, p]) => {
-      const row = make(bars, "div", "display:grid;grid-template-columns:5em 1fr 3.5em;gap:.4em;align-items:center;font-size:13px;line-height:1.5");
-      make(row, "span", `text-align:right;${word === written ? "font-weight:700" : ""}`, word === "\n" ? "(line end)" : word);
-      const track = make(row, "div", "background:#f0f0f0;height:.8em");
-      make(track, "div", `width:${100 * p}%;height:100%;background:${word === written ? BLUE : GREY}`);
-      make(row, "span", "", p.toFixed(2));
-    });
+    wordBars(bars, best, written);
     if (here < run.given && written === wrong && best[0][0] !== written) make(bars, "div", "font-size:13px", `${written} was put there, not predicted.`);
   }
 

