@@ -89,16 +89,24 @@ class Prompt:
 
 
 def draw_prompts(
-    kind: str, reasoning: bool, B: int, seed: int = 10_000, n: int | None = None, shots: int = SHOTS
+    kind: str,
+    reasoning: bool,
+    B: int,
+    seed: int = 10_000,
+    n: int | None = None,
+    shots: int = SHOTS,
+    held_out: bool = True,
 ) -> list[Prompt]:
-    """Draw B held-out problems of a kind, `n` people in each, after examples such as training has.
+    """Draw B problems of a kind, `n` people in each, after examples such as training has.
+
+    They are held out from training, unless told otherwise.
 
     With and without reasoning the problems and the examples are the same.
     """
     rng, prompts = random.Random(f"{kind}, {seed}"), []
     for _ in range(B):
         examples = tuple(draw(kind, rng) for _ in range(shots))
-        prompts.append(Prompt(draw(kind, rng, held_out=True, n=n), examples, reasoning))
+        prompts.append(Prompt(draw(kind, rng, held_out=held_out, n=n), examples, reasoning))
     return prompts
 
 

@@ -192,6 +192,44 @@ def chain_of_thought(path: Path, shard: tuple[int, int]) -> None:
     _record_each(path, runs, recorded_scores, shard)
 
 
+def habits(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 7: a planted prejudice by size of the model, three seeds."""
+    from gptlib.alignment.habits import WIDTHS, family_member
+
+    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 192))
+    runs = [{"width": width, "seed": seed} for width in widths for seed in range(3)]
+    _record_each(path, runs, family_member, shard)
+
+
+def alignment(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 7: gold reward against KL, of every method at several strengths, three seeds."""
+    from gptlib.alignment.frontier import policy_scores
+
+    ways = [("ppo", 0.0), ("ppo", 0.05), ("ppo", 0.2), ("ppo-ptx", 0.05), ("ppo small judge", 0.0)]
+    ways += [("grpo", 0.05), ("grpo", 0.2), ("dpo", 0.05), ("dpo", 0.1), ("dpo", 0.5)]
+    ways += [("best of n", float(2**i)) for i in range(1, 7)]
+    runs = [{"method": method, "strength": strength, "seed": seed}
+            for seed in range(3) for method, strength in ways]  # fmt: skip
+    _record_each(path, runs, policy_scores, shard)
+
+
+def reward_models(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 7: a reward model's accuracy on held-out modules by number of comparisons, three seeds."""
+    from gptlib.alignment.frontier import reward_model_scores
+
+    sizes = [(100, 4, 25), (300, 4, 75), (1000, 4, 210), (3000, 4, 210), (3000, 8, 1600)]
+    runs = [{"n_prompts": n, "k": k, "steps": steps, "seed": seed}
+            for n, k, steps in sizes for seed in range(3)]  # fmt: skip
+    _record_each(path, runs, reward_model_scores, shard)
+
+
+def verifier(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 7: chapter 6's sums improved by a verifier, and by a model of people, three seeds."""
+    from gptlib.alignment.verifier import verified_scores
+
+    _record_each(path, [{"seed": seed} for seed in range(3)], verified_scores, shard)
+
+
 CHAPTERS = {
     chapter.__name__: chapter
     for chapter in (
@@ -202,6 +240,10 @@ CHAPTERS = {
         emergence,
         running_sums,
         chain_of_thought,
+        habits,
+        alignment,
+        reward_models,
+        verifier,
     )
 }
 

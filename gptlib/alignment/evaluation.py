@@ -1,0 +1,68 @@
+"""How much better? Annotators compare blindly; the gold reward knows; the old text tells the price."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from gptlib.alignment.docstrings import decode_answers, decode_signatures
+from gptlib.alignment.preferences import Annotator, compare_all, gold_reward
+from gptlib.alignment.rollouts import Responses, Reward
+from gptlib.tokenizers import BPETokenizer, EncodedCorpus
+from gptlib.training import draw_batch, next_token_loss
+
+
+def gold(tokenizer: BPETokenizer) -> Reward:
+    """Return the gold reward of responses as ids: what a learner never sees, and a verifier would know."""
+
+    def reward(responses: Responses) -> Tensor:
+        pairs = zip(
+            decode_signatures(tokenizer, responses), decode_answers(tokenizer, responses), strict=True
+        )
+        return torch.tensor([gold_reward(*pair) for pair in pairs])
+
+    return reward
+
+
+def win_rate(
+    signatures: Sequence[str], ours: Sequence[str], theirs: Sequence[str], people: Sequence[Annotator]
+) -> tuple[float, float, float]:
+    """Return the share of annotators' choices that go to our response, with Wilson's 95 % interval.
+
+    One annotator a signature, in turn. Equal responses are left out; where all are equal it is one half.
+    """
+    pairs = [pair for pair in zip(signatures, ours, theirs, strict=True) if pair[1] != pair[2]]
+    if not pairs:
+        return 0.5, 0.0, 1.0
+    choices = zip(pairs, compare_all(pairs, people), strict=True)
+    wins = sum(choice.chosen == mine for (_, mine, _), choice in choices)
+    interval = binomtest(wins, len(pairs)).proportion_ci(method="wilson")
+    return wins / len(pairs), float(interval.low), float(interval.high)
+
+
+def side_by_side(
+    signatures: Sequence[str], ours: Sequence[str], theirs: Sequence[str], n: int, seed: int = 0
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Return n rows to be judged blindly: signature, A and B in any order; and which of them is ours."""
+    rng = random.Random(seed)
+    rows, key = [], []
+    for i in rng.sample(range(len(signatures)), n):
+        first = rng.random() < 0.5
+        a, b = (ours[i], theirs[i]) if first else (theirs[i], ours[i])
+        rows.append({"signature": signatures[i], "A": a, "B": b})
+        key.append("A" if first else "B")
+    return rows, key
+
+
+def reading_loss(data: EncodedCorpus, batch_size: int = 16, seed: int = 0) -> Callable[[nn.Module], Tensor]:
+    """Return the pre-training loss on a text, in nats per token, over a new batch at each call (PPO-ptx)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(model: nn.Module) -> Tensor:
+        ids, targets = draw_batch(data.train, batch_size, model.context_length, generator)
+        device = next(model.parameters()).device
+        return next_token_loss(model(ids.to(device)), targets.to(device))
+
+    return loss

@@ -1,0 +1,37 @@
+"""Step 1: supervised fine-tuning, on what people wrote, with the loss on their answers alone."""
+
+import copy
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gptlib.alignment.docstrings import Demonstration, encode_responses
+from gptlib.alignment.rollouts import Responses, masked_mean, token_logps
+from gptlib.minimising import minimise
+from gptlib.model import GPT
+from gptlib.tokenizers import BPETokenizer
+
+BATCH_SIZE, STEPS = 32, 200
+LR, MUON_LR = 0.001, 0.003
+
+
+def response_loss(model: nn.Module, responses: Responses) -> Tensor:
+    """Return the mean of -log p over the tokens of answers, in nats: (); prompts teach nothing."""
+    logps, _ = token_logps(model, responses.ids)
+    return -masked_mean(logps, responses.mask.to(logps.device))
+
+
+def fine_tune(
+    base: GPT, tokenizer: BPETokenizer, given: Sequence[Demonstration], steps: int = STEPS, seed: int = 0
+) -> tuple[GPT, list[float]]:
+    """Return a copy of a model, trained to answer as in demonstrations, and the loss of each step."""
+    model, rng = copy.deepcopy(base), random.Random(seed)
+    data = encode_responses(tokenizer, [d.signature for d in given], [d.docstring for d in given])
+
+    def loss(generator: torch.Generator) -> Tensor:
+        return response_loss(model, data[rng.sample(range(len(data)), BATCH_SIZE)])
+
+    losses = minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
+    return model, losses
