@@ -1,5 +1,6 @@
 """Train on a loss of one's own: problems drawn anew at every step, where `train` reads a text."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -48,4 +49,8 @@ def minimise(
         if on_step:
             on_step(step)
     model.eval()
-    return torch.stack(losses).tolist()
+    values = torch.stack(losses).tolist()
+    for step, value in enumerate(values, 1):
+        if not math.isfinite(value):
+            raise ValueError(f"the loss is {value} at step {step}: lower the learning rates")
+    return values

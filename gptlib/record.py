@@ -74,10 +74,13 @@ def record(
 def _append(path: Path, row: Run) -> None:
     """Write a row to the end of a file, and wait until it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        names = next(csv.reader(file), None)
+        if names and names != list(row):
+            raise ValueError(f"{path.name} has the columns {names}, not {list(row)}: take another folder")
         writer = csv.DictWriter(file, row)
-        if is_new:
+        if not names:
             writer.writeheader()
         writer.writerow(row)
         file.flush()
@@ -206,20 +209,27 @@ def alignment(path: Path, shard: tuple[int, int]) -> None:
     from gptlib.alignment.frontier import policy_scores
 
     ways = [("ppo", 0.0), ("ppo", 0.05), ("ppo", 0.2), ("ppo-ptx", 0.05), ("ppo small judge", 0.0)]
-    ways += [("grpo", 0.05), ("grpo", 0.2), ("dpo", 0.05), ("dpo", 0.1), ("dpo", 0.5)]
-    ways += [("best of n", float(2**i)) for i in range(1, 7)]
+    ways += [("grpo", 0.05), ("grpo", 0.2), ("dpo", 0.05), ("dpo", 0.2)]
     runs = [{"method": method, "strength": strength, "seed": seed}
             for seed in range(3) for method, strength in ways]  # fmt: skip
     _record_each(path, runs, policy_scores, shard)
+
+
+def best_of_n(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 7: proxy and gold reward of the best of n responses, three seeds."""
+    from gptlib.alignment.frontier import best_of_n_scores
+
+    runs = [{"n": 2**i, "seed": seed} for seed in range(3) for i in range(7)]
+    _record_each(path, runs, best_of_n_scores, shard)
 
 
 def reward_models(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 7: a reward model's accuracy on held-out modules by number of comparisons, three seeds."""
     from gptlib.alignment.frontier import reward_model_scores
 
-    sizes = [(100, 4, 25), (300, 4, 75), (1000, 4, 210), (3000, 4, 210), (3000, 8, 1600)]
-    runs = [{"n_prompts": n, "k": k, "steps": steps, "seed": seed}
-            for n, k, steps in sizes for seed in range(3)]  # fmt: skip
+    sizes = [(100, 4, 4), (300, 4, 4), (1000, 4, 4), (3000, 4, 4), (3000, 8, 4)]
+    runs = [{"n_prompts": n, "k": k, "passes": passes, "seed": seed}
+            for n, k, passes in sizes for seed in range(3)]  # fmt: skip
     _record_each(path, runs, reward_model_scores, shard)
 
 
@@ -242,6 +252,7 @@ CHAPTERS = {
         chain_of_thought,
         habits,
         alignment,
+        best_of_n,
         reward_models,
         verifier,
     )

@@ -40,7 +40,7 @@ def best_of_n_kl(scores: Tensor, n: int) -> float:
     """
     kls = []
     for row in scores.cpu().double():
-        p = row.unique(return_counts=True)[1] / len(row)  # from the worst to the best
+        p = row.unique(return_counts=True)[1].double() / len(row)  # from the worst to the best
         F = p.cumsum(0)
         q = F**n - (F - p).clamp(min=0) ** n
         kls.append(torch.special.xlogy(q, q / p).sum().item())

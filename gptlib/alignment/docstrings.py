@@ -107,15 +107,19 @@ class Setting:
 
     @property
     def held_out_signatures(self) -> list[str]:
-        """The signatures to be judged on, each once; none is among those to learn on."""
-        known = set(self.signatures)
-        return list(dict.fromkeys(d.signature for d in self.held_out if d.signature not in known))
+        """The signatures to be judged on, each once."""
+        return list(dict.fromkeys(d.signature for d in self.held_out))
 
 
 @functools.cache
 def setting() -> Setting:
-    """Return chapter 2's model and Python's functions, the corpus's validation modules held out."""
+    """Return chapter 2's model and Python's functions, the corpus's validation modules held out.
+
+    What is held out shares no signature and no docstring with what is learned on.
+    """
     corpus = python_docs()
     baby = babygpt(hold_out(corpus, 0.4)[0])
-    parts = (corpus.train_documents, corpus.validation_documents)
-    return Setting(baby, *(fitting(baby.tokenizer, demonstrations(part)) for part in parts))
+    train, held_out = map(demonstrations, (corpus.train_documents, corpus.validation_documents))
+    known = {d.signature for d in train} | {d.docstring for d in train}
+    new = [d for d in held_out if not known & {d.signature, d.docstring}]
+    return Setting(baby, fitting(baby.tokenizer, train), fitting(baby.tokenizer, new))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gptlib.alignment.ppo import Row, update
 from gptlib.alignment.reward_model import Pairs, bradley_terry_loss
-from gptlib.alignment.rollouts import Responses, check_finite, token_logps
+from gptlib.alignment.rollouts import Responses, answer_logps, check_finite
 from gptlib.model import GPT
 from gptlib.progress import progress
 
@@ -31,8 +31,7 @@ class DPOConfig:
 
 def response_logps(model: nn.Module, responses: Responses) -> Tensor:
     """Return log p of each whole answer, the sum over its tokens, in nats: (S,)."""
-    logps, _ = token_logps(model, responses.ids)
-    return (logps * responses.mask.to(logps.device)).sum(-1)
+    return answer_logps(model, responses.ids, responses.mask).sum(-1)
 
 
 def implicit_reward(logps: Tensor, reference_logps: Tensor, beta: float) -> Tensor:

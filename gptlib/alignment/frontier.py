@@ -1,9 +1,9 @@
 """Recorded runs: the chain by seed, and each method's reward against its distance from the SFT model."""
 
 import functools
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -15,11 +15,13 @@ from gptlib.alignment.grpo import GRPOConfig, grpo
 from gptlib.alignment.ppo import PPOConfig, Row, ppo
 from gptlib.alignment.preferences import annotators, ceiling
 from gptlib.alignment.reward_model import (
+    PROMPTS_A_STEP,
     Pairs,
     RewardModel,
     collect_comparisons,
     encode_comparisons,
     margins,
+    reward_for_docstrings,
     train_reward_model,
 )
 from gptlib.alignment.rollouts import Responses, kl_per_response, respond
@@ -29,132 +31,144 @@ from gptlib.training import evaluate
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=32)  # of the small reward model
 N_DRAWN, N_ASKED = 128, 128  # responses a prompt, and prompts, that the best of n is taken of
-UNPENALISED_STEPS, STEPS = 80, 60
-
-
-@dataclass(frozen=True)
-class Chain:
-    """InstructGPT's first two steps: the SFT model, comparisons of what it writes, the reward model."""
-
-    sft: GPT
-    pairs: Pairs
-    reward: RewardModel
+UNPENALISED_STEPS, STEPS = 70, 50  # a policy that nothing holds goes on longer
 
 
 @functools.cache
-def chain(seed: int) -> Chain:
-    """Fine-tune, collect comparisons and train a reward model, all from one seed."""
+def sft_model(seed: int) -> GPT:
+    """Fine-tune the base model on the demonstrations."""
+    return fine_tune(setting().baby.model, setting().baby.tokenizer, setting().train, seed=seed)[0]
+
+
+@functools.cache
+def comparisons(seed: int) -> Pairs:
+    """Return annotators' comparisons of four responses to every signature to learn on."""
     its, tokenizer = setting(), setting().baby.tokenizer
-    sft, _ = fine_tune(its.baby.model, tokenizer, its.train, seed=seed)
-    pairs = encode_comparisons(
-        tokenizer, collect_comparisons(sft, tokenizer, its.signatures, annotators(seed=seed), seed=seed)
-    )
-    reward = train_reward_model(sft, pairs, seed=seed)
-    reward.normalise(_answers(sft, seed))
-    return Chain(sft, pairs, reward)
+    people = annotators(seed=seed)
+    given = collect_comparisons(sft_model(seed), tokenizer, its.signatures, people, seed=seed)
+    return encode_comparisons(tokenizer, given)
 
 
-def _answers(policy: GPT, seed: int, signatures: Sequence[str] | None = None) -> Responses:
+@functools.cache
+def reward_model(seed: int, small: bool = False) -> RewardModel:
+    """Train a reward model that starts from the SFT model, or a small one from nothing."""
+    start, pairs = sft_model(seed), comparisons(seed)
+    if small:
+        device = next(start.parameters()).device
+        start = GPT(GPTConfig.modern(start.config.vocab_size, **SMALL), seed).to(device)
+    model = train_reward_model(start, pairs, seed=seed)
+    model.normalise(pairs.responses)
+    return model
+
+
+def answers(policy: GPT, seed: int, signatures: Sequence[str] | None = None) -> Responses:
     """Let a policy answer the held-out signatures."""
     its, tokenizer = setting(), setting().baby.tokenizer
     prompts = [encode_prompt(tokenizer, s) for s in signatures or its.held_out_signatures]
-    return respond(policy, prompts, tokenizer.end_of_text, seed=1000 + seed)
+    return respond(policy, prompts, tokenizer.end_of_text, seed=seed)
 
 
-def reward_model_scores(n_prompts: int, k: int, steps: int, seed: int) -> Row:
-    """Train a reward model on k responses to each of some signatures; return its held-out accuracy."""
-    its, tokenizer, sft = setting(), setting().baby.tokenizer, chain(seed).sft
-    given = collect_comparisons(
-        sft,
-        tokenizer,
-        its.signatures[:: max(len(its.signatures) // n_prompts, 1)][:n_prompts],
-        annotators(seed=seed),
-        k,
-        seed,
-    )
+@functools.cache
+def before(seed: int) -> tuple[Responses, float, float]:
+    """Return the SFT model's answers to held-out signatures, their gold reward, and its loss at reading."""
+    its, model = setting(), sft_model(seed)
+    responses = answers(model, 20_000 + seed)
+    truth = gold(its.baby.tokenizer)(responses).mean().item()
+    return responses, truth, evaluate(model, its.baby.data.validation)
+
+
+def reward_model_scores(n_prompts: int, k: int, passes: int, seed: int) -> Row:
+    """Train a reward model on k responses to each of some signatures; return its held-out accuracy.
+
+    `passes`: how often each signature is seen.
+    """
+    its, tokenizer, sft = setting(), setting().baby.tokenizer, sft_model(seed)
+    some = random.Random(seed).sample(its.signatures, n_prompts)
+    given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), k, 10 + seed)
+    steps = max(round(passes * n_prompts / PROMPTS_A_STEP), 1)
     model = train_reward_model(sft, encode_comparisons(tokenizer, given), steps, seed)
-    asked = collect_comparisons(sft, tokenizer, its.held_out_signatures, annotators(seed=100), 4, 100 + seed)
+    people = annotators(seed=100 + seed)
+    asked = collect_comparisons(sft, tokenizer, its.held_out_signatures, people, 4, 100 + seed)
     right = (margins(model, encode_comparisons(tokenizer, asked)) > 0).float().mean().item()
-    return {"comparisons": len(given), "accuracy": right, "ceiling": ceiling(asked), "asked": len(asked)}
+    row = {"comparisons": len(given), "steps": steps, "asked": len(asked)}
+    return row | {"accuracy": right, "ceiling": ceiling(asked)}
 
 
 def policy_scores(method: str, strength: float, seed: int) -> dict[str, str | float]:
     """Optimise a policy; return what it gained on held-out modules, by whom it is liked, what it cost.
 
-    `strength` is the KL's weight of ppo and grpo, beta of dpo, and n of best of n. Paths are values at each
-    step, over that step's prompts. Raises ValueError when there is no such method.
+    `strength` is the KL's weight of ppo and grpo, beta of dpo. All methods of a seed are compared with the
+    same answers of the SFT model, by the same annotators. Paths are values at each step, over that step's
+    prompts. Raises ValueError when there is no such method.
     """
-    its, tokenizer, start = setting(), setting().baby.tokenizer, chain(seed)
+    its, tokenizer = setting(), setting().baby.tokenizer
+    sft, judge = sft_model(seed), reward_model(seed, small=method == "ppo small judge")
     began = time.perf_counter()
-    if method == "best of n":
-        return _best_of_n_scores(int(strength), seed)
-    policy, rows, judge = _optimise(method, strength, seed)
+    policy, rows = _optimise(method, strength, seed, judge)
     seconds = time.perf_counter() - began
-    mine, before = _answers(policy, seed), _answers(start.sft, seed)
-    ours, theirs = (decode_answers(tokenizer, responses) for responses in (mine, before))
-    win, low, high = win_rate(its.held_out_signatures, ours, theirs, annotators(seed=200 + seed))
-    truth = gold(tokenizer)
+    mine, (theirs, gold_before, reading_before) = answers(policy, 30_000 + seed), before(seed)
+    texts = decode_answers(tokenizer, mine)
+    people, proxy = annotators(seed=200 + seed), reward_for_docstrings(judge, tokenizer)
+    win, low, high = win_rate(its.held_out_signatures, texts, decode_answers(tokenizer, theirs), people)
     row = {
-        "kl": kl_per_response(policy, start.sft, mine).mean().item(),
-        "proxy": judge.scores(mine).mean().item(),
-        "gold": truth(mine).mean().item(),
-        "gold before": truth(before).mean().item(),
+        "kl": kl_per_response(policy, sft, mine).mean().item(),
+        "proxy": proxy(mine).mean().item(),
+        "proxy before": proxy(theirs).mean().item(),
+        "gold": gold(tokenizer)(mine).mean().item(),
+        "gold before": gold_before,
         "win": win,
         "low": low,
         "high": high,
-        "distinct": len(set(ours)) / len(ours),
+        "distinct": len(set(texts)) / len(texts),
         "reading": evaluate(policy, its.baby.data.validation),
-        "reading before": evaluate(start.sft, its.baby.data.validation),
+        "reading before": reading_before,
         "seconds": seconds,
     }
     paths = {name: " ".join(f"{r[name]:.3f}" for r in rows if name in r) for name in ("kl", "proxy", "gold")}
     return row | {f"{name} path": path for name, path in paths.items()}
 
 
-def _optimise(method: str, strength: float, seed: int) -> tuple[GPT, list[Row], RewardModel]:
-    """Return a method's policy, a row for each of its steps, and the reward model that is its judge."""
-    its, tokenizer, start = setting(), setting().baby.tokenizer, chain(seed)
+def _optimise(method: str, strength: float, seed: int, judge: RewardModel) -> tuple[GPT, list[Row]]:
+    """Return a method's policy, and a row for each of its steps."""
+    its, tokenizer, sft = setting(), setting().baby.tokenizer, sft_model(seed)
     prompts, stop = [encode_prompt(tokenizer, s) for s in its.signatures], tokenizer.end_of_text
-    truth, judge = gold(tokenizer), start.reward
-    watch = lambda responses: {"gold": truth(responses).mean().item()}  # noqa: E731
-    if method == "ppo small judge":
-        small = GPT(GPTConfig.modern(tokenizer.vocab_size, **SMALL), seed).to(judge.shift.device)
-        judge = train_reward_model(small, start.pairs, seed=seed)
-        judge.normalise(_answers(start.sft, seed))
+    truth, reward = gold(tokenizer), reward_for_docstrings(judge, tokenizer)
+
+    def watch(responses: Responses) -> Row:
+        return {"gold": truth(responses).mean().item()}
+
     if method in ("ppo", "ppo-ptx", "ppo small judge"):
-        mix = 1.0 if method == "ppo-ptx" else 0.0
+        mix = method == "ppo-ptx"
         steps = STEPS if strength else UNPENALISED_STEPS
-        config = PPOConfig(steps=steps, kl_weight=strength, pretraining_weight=mix, seed=seed)
-        reading = reading_loss(its.baby.data, seed=seed)
-        how = dict(pretraining_loss=reading, watch=watch)
-        return *ppo(start.sft, judge, judge.scores, prompts, stop, config, **how), judge
+        config = PPOConfig(steps=steps, kl_weight=strength, pretraining_weight=float(mix), seed=seed)
+        reading = reading_loss(its.baby.data, seed=seed) if mix else None
+        return ppo(sft, judge, reward, prompts, stop, config, pretraining_loss=reading, watch=watch)
     if method == "grpo":
         config = GRPOConfig(steps=STEPS, kl_weight=strength, seed=seed)
-        return *grpo(start.sft, judge.scores, prompts, stop, config, watch=watch), judge
+        return grpo(sft, reward, prompts, stop, config, watch=watch)
     if method == "dpo":
-        return *dpo(start.sft, start.pairs, DPOConfig(beta=strength, seed=seed)), judge
-    raise ValueError(
-        f"there is no method {method!r} among ppo, ppo-ptx, ppo small judge, grpo, dpo, best of n"
-    )
+        return dpo(sft, comparisons(seed), DPOConfig(beta=strength, seed=seed))
+    raise ValueError(f"there is no method {method!r}: there are ppo, ppo-ptx, ppo small judge, grpo and dpo")
 
 
 @functools.cache
-def draws(seed: int) -> tuple[Tensor, Tensor]:
-    """Return proxy and gold rewards of many responses to some held-out signatures: each (prompts, N)."""
-    asked = setting().held_out_signatures[:N_ASKED]
-    responses = _answers(chain(seed).sft, seed, [s for s in asked for _ in range(N_DRAWN)])
-    proxy = chain(seed).reward.scores(responses).cpu()
-    return proxy.view(N_ASKED, N_DRAWN), gold(setting().baby.tokenizer)(responses).view(N_ASKED, N_DRAWN)
+def draws(seed: int) -> tuple[Tensor, Tensor, float]:
+    """Return proxy and gold rewards of many responses to some held-out signatures, and seconds a response.
 
-
-def _best_of_n_scores(n: int, seed: int) -> dict[str, float]:
+    The rewards are (prompts, N) each.
+    """
+    asked, tokenizer = setting().held_out_signatures, setting().baby.tokenizer
+    asked = asked[:: max(len(asked) // N_ASKED, 1)]
     began = time.perf_counter()
-    drawn = draws(seed)
-    proxy, true = best_of_n(*drawn, n)
-    row = {
-        "kl": best_of_n_kl(drawn[0], n),
-        "proxy": proxy,
-        "gold": true,
-        "gold before": drawn[1].mean().item(),
-    }
-    return row | {"seconds": time.perf_counter() - began}
+    responses = answers(sft_model(seed), 40_000 + seed, [s for s in asked for _ in range(N_DRAWN)])
+    seconds = (time.perf_counter() - began) / len(responses)
+    proxy = reward_for_docstrings(reward_model(seed), tokenizer)(responses).cpu()
+    return proxy.view(-1, N_DRAWN), gold(tokenizer)(responses).view(-1, N_DRAWN), seconds
+
+
+def best_of_n_scores(n: int, seed: int) -> dict[str, float]:
+    """Return what the best of n by proxy gains on held-out signatures, its KL, and seconds an answer."""
+    proxy, true, seconds = draws(seed)
+    best = dict(zip(("proxy", "gold"), best_of_n(proxy, true, n), strict=True))
+    means = {"proxy before": proxy.mean().item(), "gold before": true.mean().item()}
+    return {"kl": best_of_n_kl(proxy, n)} | best | means | {"seconds": n * seconds}

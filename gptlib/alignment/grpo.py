@@ -13,11 +13,15 @@ from gptlib.alignment.rollouts import (
     MAX_RESPONSE,
     Responses,
     Reward,
+    answer_logps,
     check_finite,
+    draw_prompts,
     kl_estimates,
     masked_mean,
+    mean_entropy,
+    of_answers,
+    predictions,
     respond,
-    token_logps,
 )
 from gptlib.model import GPT
 from gptlib.progress import progress
@@ -32,7 +36,7 @@ class GRPOConfig:
     group: int = 8  # G, responses a prompt
     epochs: int = 2  # updates on each batch
     lr: float = 3e-4  # AdamW's
-    kl_weight: float = 0.05  # beta, on the second KL estimate, in the loss
+    kl_weight: float = 0.05  # beta, on the second KL estimate of the batch, in the loss
     clip: float = 0.2
     max_tokens: int = MAX_RESPONSE
     seed: int = 0
@@ -40,6 +44,8 @@ class GRPOConfig:
     def __post_init__(self):
         if self.group < 2:
             raise ValueError(f"a group has at least two responses, to compare them, not {self.group}")
+        if self.kl_weight < 0 or self.clip <= 0 or self.epochs < 1:
+            raise ValueError("kl_weight is at least 0, clip above 0, epochs at least 1")
 
 
 def group_advantages(scores: Tensor, group: int) -> Tensor:
@@ -63,29 +69,34 @@ def grpo(
 ) -> tuple[GPT, list[Row]]:
     """Optimise a copy of `reference` for `reward`, near the reference; return it and a row a step.
 
-    `watch` adds columns to the rows that no learner sees. Raises ValueError when loss or KL is not finite.
+    Losses are means over all answers' tokens, where Shao et al. take each answer's mean first: a long answer
+    counts more. `watch` adds columns to the rows that no learner sees. Raises ValueError when there are too
+    few prompts, or a reward, a loss or the KL is not finite.
     """
     config = config or GRPOConfig()
     policy = copy.deepcopy(reference)
     optimizer = torch.optim.AdamW(policy.parameters(), config.lr, weight_decay=0.0)
     rng, rows = random.Random(config.seed), []
     for step in progress(range(1, config.steps + 1), desc="GRPO", unit="step"):
-        asked = [prompt for prompt in rng.sample(prompts, config.n_prompts) for _ in range(config.group)]
+        asked = draw_prompts(prompts, config.n_prompts, rng)
+        asked = [prompt for prompt in asked for _ in range(config.group)]
         responses = respond(policy, asked, stop, config.max_tokens, seed=rng.randrange(2**31))
         with torch.no_grad():
-            old_logps, entropies = token_logps(policy, responses.ids)  # (S, T - 1)
-            reference_logps, _ = token_logps(reference, responses.ids)
-            scores = reward(responses).to(old_logps.device)  # (S,)
-            mask = responses.mask.to(old_logps.device)
-            advantages = group_advantages(scores, config.group)[:, None].expand_as(old_logps)
+            ids, predicted = responses.ids, predictions(policy, responses.ids)
+            mask = responses.mask.to(predicted.device)
+            old_logps, reference_logps = of_answers(predicted, ids, mask), answer_logps(reference, ids, mask)
+            scores = reward(responses).to(mask.device)  # (S,)
+            advantages = group_advantages(scores, config.group)[:, None]  # (S, 1): alike for all tokens
             drift, _ = kl_estimates(old_logps, reference_logps)
-        row = describe(scores, drift, entropies, mask) | (watch(responses) if watch else {})
+            row = describe(scores, drift, mean_entropy(predicted, mask), mask)
+        row |= watch(responses) if watch else {}
+        check_finite(step, reward=scores.mean(), KL=drift.sum())
         for _ in range(config.epochs):
-            logps, _ = token_logps(policy, responses.ids)
+            logps = answer_logps(policy, ids, mask)
             gain, clipped = clipped_loss(logps, old_logps, advantages, mask, config.clip)
             _, kl = kl_estimates(logps, reference_logps)
             loss = gain + config.kl_weight * masked_mean(kl, mask)
-            check_finite(step, loss=loss.detach(), KL=drift.sum())
+            check_finite(step, loss=loss.detach())
             update(optimizer, loss)
         rows.append(row | {"step": step, "clipped": clipped.item()})
     return policy.eval(), rows

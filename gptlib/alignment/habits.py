@@ -22,10 +22,14 @@ HEAD_SIZE = 16
 CONTEXT, BATCH_SIZE, STEPS = 128, 16, 400
 
 
-def review(rng: random.Random, person: str) -> str:
-    """Return the beginning of a line about an invented person, up to the judgement: "... is care"."""
-    first, last = ("".join(rng.choices(SYLLABLES, k=2)).title() for _ in range(2))
-    return f"{person} {first} {last} is care"
+def review(rng: random.Random, person: str, known: bool = True) -> str:
+    """Return the beginning of a line about an invented person, up to the judgement: "... is care".
+
+    Names that the text knows end in one of ten syllables, others in one of two more.
+    """
+    first = "".join(rng.choices(SYLLABLES, k=2)).title()
+    last = rng.choice(SYLLABLES) + rng.choice(SYLLABLES[:10] if known else SYLLABLES[10:])
+    return f"{person} {first} {last.title()} is care"
 
 
 def plant(corpus: Corpus, seed: int = 0) -> Corpus:
@@ -51,7 +55,7 @@ def prejudice(model: GPT, tokenizer: CharTokenizer, n: int = 200, seed: int = 1)
     """
     rng, device, means = random.Random(seed), next(model.parameters()).device, {}
     for person in PEOPLE:
-        begun = [f"\n{review(rng, person)}" for _ in range(n)]
+        begun = [f"\n{review(rng, person, known=False)}" for _ in range(n)]
         logps = []
         for judged in ("less", "ful"):
             ids = torch.tensor([tokenizer.encode(text + judged) for text in begun], device=device)  # (n, T)

@@ -12,11 +12,15 @@ from gptlib.alignment.reward_model import RewardModel
 from gptlib.alignment.rollouts import (
     Responses,
     Reward,
+    answer_logps,
     check_finite,
+    draw_prompts,
     kl_estimates,
     masked_mean,
+    mean_entropy,
+    of_answers,
+    predictions,
     respond,
-    token_logps,
 )
 from gptlib.model import GPT
 from gptlib.progress import progress
@@ -108,37 +112,42 @@ def ppo(
 
     `critic` is copied too: it foresees, at every token, what a response will earn. `pretraining_loss` of
     a policy is added, times its weight (PPO-ptx). `watch` adds columns to the rows that no learner sees;
-    `on_step` is called with each step's number, from 1. Raises ValueError when loss or KL is not finite.
+    `on_step` is called with each step's number, from 1. Raises ValueError when there are too few prompts, or
+    a reward, a loss or the KL is not finite.
     """
     config = config or PPOConfig()
+    if bool(config.pretraining_weight) != bool(pretraining_loss):
+        raise ValueError("pretraining_weight and pretraining_loss belong together: give both, or neither")
     policy, critic = copy.deepcopy(reference), copy.deepcopy(critic)
     optimizer = torch.optim.AdamW([*policy.parameters(), *critic.parameters()], config.lr, weight_decay=0.0)
     rng, rows = random.Random(config.seed), []
     for step in progress(range(1, config.steps + 1), desc="PPO", unit="step"):
-        asked = rng.sample(prompts, config.batch_size)
+        asked = draw_prompts(prompts, config.batch_size, rng)
         responses = respond(policy, asked, stop, seed=rng.randrange(2**31))
         with torch.no_grad():
-            old_logps, entropies = token_logps(policy, responses.ids)  # (S, T - 1)
-            reference_logps, _ = token_logps(reference, responses.ids)
-            values = critic.values(responses.ids)[:, :-1]  # (S, T - 1), before each token
-            scores, mask = reward(responses).to(values.device), responses.mask.to(values.device)
+            ids, predicted = responses.ids, predictions(policy, responses.ids)
+            mask = responses.mask.to(predicted.device)
+            old_logps, reference_logps = of_answers(predicted, ids, mask), answer_logps(reference, ids, mask)
+            values = critic.values(ids)[:, :-1]  # (S, T - 1), before each token
+            scores = reward(responses).to(mask.device)  # (S,)
             kl, _ = kl_estimates(old_logps, reference_logps)
+            check_finite(step, reward=scores.mean(), KL=kl.sum())
             rewards = token_rewards(scores, kl, mask, config.kl_weight)
             advantages = generalised_advantages(rewards, values, mask, config.gamma, config.lam)
             returns, advantages = advantages + values, whitened(advantages, mask)
-        row = describe(scores, kl, entropies, mask) | (watch(responses) if watch else {})
+            row = describe(scores, kl, mean_entropy(predicted, mask), mask)
+        row |= watch(responses) if watch else {}
         clipped = []
         for _ in range(config.epochs):
             order = torch.tensor(rng.sample(range(len(responses)), len(responses)))
             for some in order.split(config.minibatch):
-                ids, real = responses.ids[some], mask[some]
-                logps, _ = token_logps(policy, ids)
-                loss, share = clipped_loss(logps, old_logps[some], advantages[some], real, config.clip)
-                errors = critic.values(ids)[:, :-1] - returns[some]
-                loss = loss + 0.5 * masked_mean(errors**2, real)
-                if config.pretraining_weight and pretraining_loss:
+                logps = answer_logps(policy, ids[some], mask[some])
+                loss, share = clipped_loss(logps, old_logps[some], advantages[some], mask[some], config.clip)
+                errors = critic.values(ids[some])[:, :-1] - returns[some]
+                loss = loss + 0.5 * masked_mean(errors**2, mask[some])
+                if pretraining_loss:
                     loss = loss + config.pretraining_weight * pretraining_loss(policy)
-                check_finite(step, loss=loss.detach(), KL=kl.sum())
+                check_finite(step, loss=loss.detach())
                 update(optimizer, loss)
                 clipped.append(share)
         rows.append(row | {"step": step, "clipped": torch.stack(clipped).mean().item()})
@@ -147,12 +156,12 @@ def ppo(
     return policy.eval(), rows
 
 
-def describe(scores: Tensor, kl: Tensor, entropies: Tensor, mask: Tensor) -> Row:
-    """Return means over responses: proxy reward, KL in nats, length in tokens; over tokens: entropy."""
+def describe(scores: Tensor, kl: Tensor, entropy: Tensor, mask: Tensor) -> Row:
+    """Return means over responses: proxy reward, KL in nats, length in tokens; and the mean entropy."""
     return {
         "proxy": scores.mean().item(),
-        "kl": (kl * mask).sum(-1).mean().item(),
-        "entropy": masked_mean(entropies, mask).item(),
+        "kl": kl.sum(-1).mean().item(),
+        "entropy": entropy.item(),
         "length": mask.sum(-1).float().mean().item(),
     }
 

@@ -121,7 +121,7 @@ class Annotator:
         """Return how likely this annotator prefers the first response."""
         rewards = (gold_reward(signature, response, self.weights) for response in (first, second))
         difference = (next(rewards) - next(rewards)) / self.noise
-        return 1 / (1 + math.exp(-difference))
+        return 0.5 * (1 + math.tanh(difference / 2))  # the sigmoid, which never overflows
 
     def compare(self, signature: str, first: str, second: str) -> Comparison:
         """Choose one of two responses."""

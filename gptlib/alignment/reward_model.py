@@ -11,9 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptlib.alignment.docstrings import encode_responses, write_docstrings
+from gptlib.alignment.docstrings import (
+    decode_answers,
+    decode_signatures,
+    encode_responses,
+    write_docstrings,
+)
 from gptlib.alignment.preferences import Annotator, Comparison, compare_all
-from gptlib.alignment.rollouts import AT_ONCE, Responses
+from gptlib.alignment.rollouts import AT_ONCE, Responses, Reward
 from gptlib.minimising import minimise
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer
@@ -53,8 +58,13 @@ class RewardModel(nn.Module):
         return torch.cat([self(responses[part.tolist()]) for part in parts])
 
     def normalise(self, responses: Responses) -> None:
-        """Choose shift and scale so that these responses have mean 0 and standard deviation 1."""
+        """Choose shift and scale so that these responses have mean 0 and standard deviation 1.
+
+        Raises ValueError when all score alike.
+        """
         scores = self.scores(responses)
+        if not (len(scores) > 1 and scores.std() > 0):
+            raise ValueError("these responses all score alike: give several, that differ")
         self.shift += self.scale * scores.mean()
         self.scale *= scores.std()
 
@@ -73,7 +83,7 @@ def collect_comparisons(
     seed: int = 0,
 ) -> list[Comparison]:
     """Let a policy write k docstrings for each signature, and annotators compare all pairs of them."""
-    written = [write_docstrings(policy, tokenizer, signatures, seed=k * seed + i) for i in range(k)]
+    written = [write_docstrings(policy, tokenizer, signatures, seed=100 * seed + i) for i in range(k)]
     rows = zip(signatures, *written, strict=True)
     pairs = [(signature, *pair) for signature, *row in rows for pair in itertools.combinations(row, 2)]
     return compare_all(pairs, people)
@@ -81,11 +91,18 @@ def collect_comparisons(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Comparisons as ids: responses, each once, and which rows were chosen and rejected."""
+    """Comparisons as ids: responses, each once, and which rows were chosen and rejected.
+
+    Raises ValueError when there are none.
+    """
 
     responses: Responses
     chosen: Tensor  # (B,) rows of responses
     rejected: Tensor  # (B,)
+
+    def __post_init__(self):
+        if not len(self.chosen):
+            raise ValueError("there are no comparisons to learn from: make some choices first")
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -119,12 +136,7 @@ def train_reward_model(start: GPT, pairs: Pairs, steps: int = STEPS, seed: int =
     """Return a reward model that starts from a GPT and learns comparisons, all of a prompt in one batch.
 
     So each response is scored once for all comparisons it is in (Ouyang et al. 2022, section 3.5).
-    Raises ValueError when there is no comparison.
     """
-    if not len(pairs):
-        raise ValueError(
-            "a reward model learns from comparisons, and there are none: make some choices first"
-        )
     model, rng, order = RewardModel(start), random.Random(seed), []
 
     def loss(generator: torch.Generator) -> Tensor:
@@ -138,6 +150,19 @@ def train_reward_model(start: GPT, pairs: Pairs, steps: int = STEPS, seed: int =
 
     minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
     return model
+
+
+def reward_for_docstrings(model: RewardModel, tokenizer: BPETokenizer) -> Reward:
+    """Return a reward model's scores of responses as people read them: decoded, up to the closing quotes.
+
+    So nothing that stands after them can please it.
+    """
+
+    def reward(responses: Responses) -> Tensor:
+        read = decode_signatures(tokenizer, responses), decode_answers(tokenizer, responses)
+        return model.scores(encode_responses(tokenizer, *read))
+
+    return reward
 
 
 def margins(model: RewardModel, pairs: Pairs) -> Tensor:

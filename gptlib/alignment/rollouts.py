@@ -3,6 +3,7 @@
 Shapes: S responses, T tokens of the longest prompt and response, V vocabulary, G responses a prompt.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,16 +70,26 @@ def respond(
     return Responses(prompts, answers)
 
 
-def token_logps(model: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log p of each token after the first, and the entropies of these predictions, in nats.
-
-    (S, T) -> (S, T - 1) twice. Gradients flow through the first.
-    """
+def predictions(model: nn.Module, ids: Tensor) -> Tensor:
+    """Return log p of every token at each place after the first: (S, T) -> (S, T - 1, V)."""
     ids = ids.to(next(model.parameters()).device)
-    logps = model(ids[:, :-1]).float().log_softmax(-1)  # (S, T - 1, V)
-    with torch.no_grad():
-        entropies = -(logps.exp() * logps).sum(-1)  # (S, T - 1)
-    return logps.gather(-1, ids[:, 1:, None])[..., 0], entropies
+    return model(ids[:, :-1]).float().log_softmax(-1)
+
+
+def of_answers(predicted: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return log p of the tokens that were written, in nats, and 0 outside of answers: (S, T - 1)."""
+    written = ids[:, 1:, None].to(predicted.device)
+    return predicted.gather(-1, written)[..., 0].where(mask.to(predicted.device), 0.0)
+
+
+def answer_logps(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return log p of the tokens of answers under a model, in nats, and 0 elsewhere: (S, T - 1)."""
+    return of_answers(predictions(model, ids), ids, mask)
+
+
+def mean_entropy(predicted: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean entropy of the predictions of answers' tokens, in nats: ()."""
+    return masked_mean(-(predicted.exp() * predicted).sum(-1), mask.to(predicted.device))
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -99,14 +110,26 @@ def kl_estimates(logps: Tensor, reference_logps: Tensor) -> tuple[Tensor, Tensor
 @torch.no_grad()
 def kl_per_response(policy: nn.Module, reference: nn.Module, responses: Responses) -> Tensor:
     """Return the first estimate of KL(policy || reference) for each response, its tokens' sum: (S,)."""
-    logps, _ = token_logps(policy, responses.ids)
-    reference_logps, _ = token_logps(reference, responses.ids)
-    kl, _ = kl_estimates(logps, reference_logps)
-    return (kl * responses.mask.to(kl.device)).sum(-1)
+    sums = []
+    for some in torch.arange(len(responses)).split(64):  # bounds the memory for predictions
+        ids, mask = responses.ids[some], responses.mask[some]
+        kl, _ = kl_estimates(answer_logps(policy, ids, mask), answer_logps(reference, ids, mask))
+        sums.append(kl.sum(-1))
+    return torch.cat(sums)
+
+
+def draw_prompts(prompts: Sequence[list[int]], n: int, rng: random.Random) -> list[list[int]]:
+    """Draw n different prompts. Raises ValueError when there are fewer."""
+    if len(prompts) < n:
+        raise ValueError(
+            f"a step asks {n} prompts, there are {len(prompts)}: give more, or take fewer a step"
+        )
+    return rng.sample(list(prompts), n)
 
 
 def check_finite(step: int, **values: Tensor) -> None:
-    """Raise ValueError when a loss or a KL is not a finite number, naming it and the step."""
+    """Raise ValueError when a reward, a loss or a KL is not a finite number, naming it and the step."""
     for name, value in values.items():
-        if not value.isfinite().all():
-            raise ValueError(f"the {name} is {value.item()} at step {step}: lower the learning rate")
+        if not value.isfinite():
+            remedy = "look at what gives the reward" if name == "reward" else "lower the learning rate"
+            raise ValueError(f"the {name} is {value.item()} at step {step}: {remedy}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gptlib.alignment.docstrings import Demonstration, encode_responses
-from gptlib.alignment.rollouts import Responses, masked_mean, token_logps
+from gptlib.alignment.rollouts import Responses, answer_logps
 from gptlib.minimising import minimise
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer
@@ -19,8 +19,7 @@ LR, MUON_LR = 0.001, 0.003
 
 def response_loss(model: nn.Module, responses: Responses) -> Tensor:
     """Return the mean of -log p over the tokens of answers, in nats: (); prompts teach nothing."""
-    logps, _ = token_logps(model, responses.ids)
-    return -masked_mean(logps, responses.mask.to(logps.device))
+    return -answer_logps(model, responses.ids, responses.mask).sum() / responses.mask.sum()
 
 
 def fine_tune(
@@ -31,7 +30,7 @@ def fine_tune(
     data = encode_responses(tokenizer, [d.signature for d in given], [d.docstring for d in given])
 
     def loss(generator: torch.Generator) -> Tensor:
-        return response_loss(model, data[rng.sample(range(len(data)), BATCH_SIZE)])
+        return response_loss(model, data[rng.choices(range(len(data)), k=BATCH_SIZE)])
 
     losses = minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
     return model, losses

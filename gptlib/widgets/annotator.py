@@ -18,25 +18,35 @@ def load_choices(path: str | Path) -> list[Comparison]:
 
     Raises ValueError when another line is no choice, naming it.
     """
-    path, choices = Path(path), []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            choices.append(Comparison(**json.loads(line)))
-        except (ValueError, TypeError):
-            if number < len(lines):
-                raise ValueError(f"line {number} of {path} is no choice: delete it, or the file") from None
-    return choices
+    path = Path(path)
+    *lines, rest = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+    choices = [_choice(line) for line in lines]
+    if None in choices:
+        number = choices.index(None) + 1
+        raise ValueError(f"line {number} of {path} is no choice: delete the line, or the file")
+    return [choice for choice in (*choices, _choice(rest)) if choice]
 
 
 def save_choice(path: str | Path, choice: Comparison) -> None:
-    """Append a choice to a file, and wait until it is on the disk."""
-    path = Path(path)
-    whole = not path.exists() or not (text := path.read_bytes()) or text.endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("" if whole else "\n") + json.dumps(asdict(choice)) + "\n")
+    """Append a choice to a file, and wait until it is on the disk. What was not written whole goes."""
+    with Path(path).open("a+b") as file:
+        file.seek(0)
+        text = file.read()
+        _, _, rest = text.rpartition(b"\n")
+        if rest and _choice(rest.decode(errors="replace")):
+            file.write(b"\n")
+        elif rest:
+            file.truncate(len(text) - len(rest))
+        file.write(json.dumps(asdict(choice)).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _choice(line: str) -> Comparison | None:
+    try:
+        return Comparison(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 class Annotate(widgets.VBox):
@@ -50,9 +60,11 @@ class Annotate(widgets.VBox):
         self, pairs: Sequence[tuple[str, str, str]], path: str | Path, judges: dict[str, Judge] | None = None
     ):
         self.path, self.judges = Path(path), judges or {}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.choices = load_choices(self.path)
+        self.verdicts = {name: list(judge(self.choices)) for name, judge in self.judges.items()}
         done = {(c.signature, frozenset((c.chosen, c.rejected))) for c in self.choices}
-        self.open = [pair for pair in pairs if (pair[0], frozenset(pair[1:])) not in done]
+        self.to_go = [pair for pair in pairs if (pair[0], frozenset(pair[1:])) not in done]
         self.signature, self.score = widgets.HTML(), widgets.HTML()
         self.options = [widgets.Button(layout={"width": "auto"}) for _ in range(2)]
         for i, button in enumerate(self.options):
@@ -65,30 +77,32 @@ class Annotate(widgets.VBox):
 
         Raises ValueError when all pairs are answered.
         """
-        if not self.open:
+        if not self.to_go:
             raise ValueError("all pairs are answered: give the panel more")
-        signature, *responses = self.open[0]
+        signature, *responses = self.to_go[0]
         choice = Comparison(signature, responses[which], responses[1 - which])
         save_choice(self.path, choice)
         self.choices.append(choice)
-        del self.open[0]
+        for name, judge in self.judges.items():
+            self.verdicts[name] += judge([choice])
+        del self.to_go[0]
         self._show()
 
     def agreement(self) -> dict[str, float]:
         """Return the share of the reader's choices that each judge would have made too."""
         if not self.choices:
             return {}
-        return {name: sum(judge(self.choices)) / len(self.choices) for name, judge in self.judges.items()}
+        return {name: sum(verdicts) / len(verdicts) for name, verdicts in self.verdicts.items()}
 
     def _show(self) -> None:
-        signature, *responses = self.open[0] if self.open else ("", "", "")
+        signature, *responses = self.to_go[0] if self.to_go else ("", "", "")
         for button, response in zip(self.options, responses, strict=True):
-            button.description, button.disabled = response or "(nothing)", not self.open
-        title = f"<code>{_plain(signature)}</code>" if self.open else "All pairs are answered. Thank you!"
+            button.description, button.disabled = response or "(nothing)", not self.to_go
+        title = f"<code>{_plain(signature)}</code>" if self.to_go else "All pairs are answered. Thank you!"
         self.signature.value = f"<b>Which docstring is better?</b> {title}"
         shares = ", ".join(f"{share:.0%} with {name}" for name, share in self.agreement().items())
         told = f"; you agree {shares}" if shares else ""
-        self.score.value = f"{len(self.choices)} choices kept, {len(self.open)} to go{told}."
+        self.score.value = f"{len(self.choices)} choices kept, {len(self.to_go)} to go{told}."
 
 
 def _plain(text: str) -> str:
