@@ -1,7 +1,7 @@
 """Best of n: draw n responses, keep the one that a reward likes best. No training; and how far it can go.
 
 What a proxy reward brings in truth, against the distance from the reference, follows two forms measured by
-Gao et al. 2022, *Scaling Laws for Reward Model Overoptimization*.
+Gao et al. 2023, *Scaling Laws for Reward Model Overoptimization*.
 """
 
 import math
@@ -50,7 +50,7 @@ def best_of_n_kl(scores: Tensor, n: int) -> float:
 def fit_overoptimisation(kl: Sequence[float], gain: Sequence[float], method: str) -> tuple[float, float]:
     """Fit gold gain against d = sqrt(KL), by least squares; return a and b.
 
-    Of best-of-n it is d (a - b d), of reinforcement learning ("rl") d (a - b log d) (Gao 2022, section 3).
+    Of best-of-n it is d (a - b d), of reinforcement learning ("rl") d (a - b log d) (Gao 2023, section 3).
     Raises ValueError for another method, or fewer than three distances above 0.
     """
     d, gain = np.sqrt(np.asarray(kl, dtype=float)), np.asarray(gain, dtype=float)

@@ -62,7 +62,9 @@ class Annotate(widgets.VBox):
         self.path, self.judges = Path(path), judges or {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.choices = load_choices(self.path)
-        self.verdicts = {name: list(judge(self.choices)) for name, judge in self.judges.items()}
+        self.verdicts = {
+            name: list(judge(self.choices)) if self.choices else [] for name, judge in self.judges.items()
+        }
         done = {(c.signature, frozenset((c.chosen, c.rejected))) for c in self.choices}
         self.to_go = [pair for pair in pairs if (pair[0], frozenset(pair[1:])) not in done]
         self.signature, self.score = widgets.HTML(), widgets.HTML()
