@@ -50,7 +50,8 @@ def test_dpo_is_trls():
         "ref_chosen_logps": known[:2].sum(1),
         "ref_rejected_logps": known[2:].sum(1),
     }
-    output = SimpleNamespace(log_probs=logps, logits=normal(4, 6, 3), entropy=torch.ones(4, 5))
+    for_its_log = dict(entropy=torch.ones(4, 5), mean_logits=logps, is_top1=logps > 0)
+    output = SimpleNamespace(log_probs=logps, **for_its_log)
     theirs = DPOTrainer._compute_loss(its, lambda **_: output, inputs, return_outputs=False)
     reference = known[:2].sum(1), known[2:].sum(1)
     torch.testing.assert_close(dpo_loss(logps[:2].sum(1), logps[2:].sum(1), reference, 0.3), theirs)
