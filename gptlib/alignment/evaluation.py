@@ -3,13 +3,15 @@
 import random
 from collections.abc import Callable, Sequence
 
+import pandas as pd
 import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from gptlib.alignment.docstrings import decode_answers, decode_signatures
-from gptlib.alignment.preferences import Annotator, compare_all, gold_reward
-from gptlib.alignment.rollouts import Responses, Reward
+from gptlib.alignment.docstrings import decode_answers, decode_signatures, encode_prompt
+from gptlib.alignment.preferences import Annotator, Comparison, compare_all, gold_reward, gold_terms
+from gptlib.alignment.rollouts import Responses, Reward, kl_per_response, respond
+from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer, EncodedCorpus
 from gptlib.training import draw_batch, next_token_loss
 
@@ -41,6 +43,51 @@ def win_rate(
     wins = sum(choice.chosen == mine for (_, mine, _), choice in choices)
     interval = binomtest(wins, len(pairs)).proportion_ci(method="wilson")
     return wins / len(pairs), float(interval.low), float(interval.high)
+
+
+def against(
+    policy: GPT,
+    reference: GPT,
+    tokenizer: BPETokenizer,
+    theirs: dict[str, str],
+    people: Sequence[Annotator],
+    seed: int,
+) -> tuple[list[str], dict[str, float]]:
+    """Let a policy answer the signatures that `theirs` has responses to; return its texts, and how it fares.
+
+    The row has the win rate with its interval, the mean KL to `reference` in nats a response, the gold
+    reward, and the share of different texts.
+    """
+    prompts = [encode_prompt(tokenizer, signature) for signature in theirs]
+    responses = respond(policy, prompts, tokenizer.end_of_text, seed=seed)
+    texts = decode_answers(tokenizer, responses)
+    win, low, high = win_rate(list(theirs), texts, list(theirs.values()), people)
+    return texts, {
+        "win": win,
+        "low": low,
+        "high": high,
+        "kl": kl_per_response(policy, reference, responses).mean().item(),
+        "gold": gold(tokenizer)(responses).mean().item(),
+        "distinct": len(set(texts)) / len(texts),
+    }
+
+
+def prices(margin: Tensor, given: Sequence[Comparison]) -> dict[str, float]:
+    """Return what a reward model pays for a unit of each gold term, by least squares over comparisons.
+
+    `margin` (B,) is by how much it prefers what was chosen.
+    """
+    chosen, rejected = ([gold_terms(c.signature, text) for c, text in zip(given, side, strict=True)]
+                        for side in ([c.chosen for c in given], [c.rejected for c in given]))  # fmt: skip
+    gained = torch.tensor([[a[name] - b[name] for name in a] for a, b in zip(chosen, rejected, strict=True)])
+    paid = torch.linalg.lstsq(gained, margin[:, None].float()).solution[:, 0]  # (terms,)
+    return dict(zip(chosen[0], paid.tolist(), strict=True))
+
+
+def calibration(margin: Tensor, bins: int = 6) -> pd.DataFrame:
+    """Return how sure a reward model is of its side, and how often that was chosen, in bins of like size."""
+    found = pd.DataFrame({"sure": margin.abs().sigmoid(), "right": (margin > 0).float()})
+    return found.groupby(pd.qcut(found.sure, bins), observed=True).mean()
 
 
 def side_by_side(

@@ -5,12 +5,13 @@ import random
 import time
 from collections.abc import Sequence
 
+import pandas as pd
 from torch import Tensor
 
 from gptlib.alignment.best_of_n import best_of_n, best_of_n_kl
-from gptlib.alignment.docstrings import decode_answers, encode_prompt, setting
+from gptlib.alignment.docstrings import decode_answers, encode_prompt, encode_responses, setting
 from gptlib.alignment.dpo import DPOConfig, dpo
-from gptlib.alignment.evaluation import gold, reading_loss, win_rate
+from gptlib.alignment.evaluation import against, gold, reading_loss
 from gptlib.alignment.grpo import GRPOConfig, grpo
 from gptlib.alignment.ppo import PPOConfig, Row, ppo
 from gptlib.alignment.preferences import annotators, ceiling
@@ -24,7 +25,7 @@ from gptlib.alignment.reward_model import (
     reward_for_docstrings,
     train_reward_model,
 )
-from gptlib.alignment.rollouts import Responses, kl_per_response, respond
+from gptlib.alignment.rollouts import Responses, respond
 from gptlib.alignment.sft import fine_tune
 from gptlib.model import GPT, GPTConfig
 from gptlib.training import evaluate
@@ -106,26 +107,30 @@ def policy_scores(method: str, strength: float, seed: int) -> dict[str, str | fl
     began = time.perf_counter()
     policy, rows = _optimise(method, strength, seed, judge)
     seconds = time.perf_counter() - began
-    mine, (theirs, gold_before, reading_before) = answers(policy, 30_000 + seed), before(seed)
-    texts = decode_answers(tokenizer, mine)
-    people, proxy = annotators(seed=200 + seed), reward_for_docstrings(judge, tokenizer)
-    win, low, high = win_rate(its.held_out_signatures, texts, decode_answers(tokenizer, theirs), people)
-    row = {
-        "kl": kl_per_response(policy, sft, mine).mean().item(),
-        "proxy": proxy(mine).mean().item(),
-        "proxy before": proxy(theirs).mean().item(),
-        "gold": gold(tokenizer)(mine).mean().item(),
+    theirs, gold_before, reading_before = before(seed)
+    proxy = reward_for_docstrings(judge, tokenizer)
+    known = dict(zip(its.held_out_signatures, decode_answers(tokenizer, theirs), strict=True))
+    texts, row = against(policy, sft, tokenizer, known, annotators(seed=200 + seed), 30_000 + seed)
+    row |= {
         "gold before": gold_before,
-        "win": win,
-        "low": low,
-        "high": high,
-        "distinct": len(set(texts)) / len(texts),
+        "proxy": proxy(encode_responses(tokenizer, its.held_out_signatures, texts)).mean().item(),
+        "proxy before": proxy(theirs).mean().item(),
         "reading": evaluate(policy, its.baby.data.validation),
         "reading before": reading_before,
         "seconds": seconds,
     }
     paths = {name: " ".join(f"{r[name]:.3f}" for r in rows if name in r) for name in ("kl", "proxy", "gold")}
     return row | {f"{name} path": path for name, path in paths.items()}
+
+
+def steps_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return recorded runs step by step: a row for each step, with its KL, proxy and gold reward."""
+    rows = []
+    for _, run in runs.iterrows():
+        paths = {name: map(float, run[f"{name} path"].split()) for name in ("kl", "proxy", "gold")}
+        steps = pd.DataFrame(paths).assign(seed=run.seed, before=run["gold before"])
+        rows.append(steps.rename_axis("step").reset_index())
+    return pd.concat(rows, ignore_index=True)
 
 
 def _optimise(method: str, strength: float, seed: int, judge: RewardModel) -> tuple[GPT, list[Row]]:

@@ -5,6 +5,7 @@ import pytest
 
 from gptlib import chain_of_thought, emergence
 from gptlib import record as module
+from gptlib.alignment import habits
 from gptlib.budget import Budget
 from gptlib.in_context import WIDTHS
 from gptlib.record import record, recorded
@@ -99,6 +100,29 @@ def test_the_recorded_rows_of_chapter_6_are_whole():
     assert made == sorted((*kind, seed) for kind in kinds for seed in range(3))
     shares = rows.filter(regex=".(direct|worked|of [0-9]+|follows|right)$")
     assert shares.shape[1] == 8 + 8 + 16 + 24 and shares.stack().between(0, 1).all()
+
+
+def test_the_recorded_rows_of_chapter_7_are_whole():
+    seeds = range(3)
+    habits_of = recorded("habits-cpu")
+    assert sorted(zip(habits_of.width, habits_of.seed, strict=True)) == [
+        (w, s) for w in habits.WIDTHS for s in seeds
+    ]
+    policies = recorded("alignment-cpu")
+    assert (policies.groupby(["method", "strength"]).seed.nunique() == 3).all() and len(policies) == 27
+    assert policies[["win", "low", "high", "distinct"]].stack().between(0, 1).all()
+    best = recorded("best_of_n-cpu")
+    assert sorted(zip(best.n, best.seed, strict=True)) == sorted((2**i, s) for i in range(7) for s in seeds)
+    assert sorted(recorded("verifier-cpu").seed) == list(seeds)
+    models = recorded("reward_models-cpu")
+    assert (models.groupby(["n_prompts", "k"]).seed.nunique() == 3).all() and len(models) == 15
+    assert models[["accuracy", "ceiling"]].stack().between(0.4, 1).all()
+
+
+def test_rows_of_other_columns_are_refused(tmp_path):
+    record(tmp_path / "x.csv", RUNS[:1], lambda run: {"accuracy": 1})
+    with pytest.raises(ValueError, match="take another folder"):
+        record(tmp_path / "x.csv", RUNS, lambda run: {"loss": 1})
 
 
 def test_the_command_records_a_chapter(tmp_path, monkeypatch):
