@@ -112,6 +112,8 @@ def test_generalised_advantages_by_hand():
 def test_what_stands_after_an_answer_changes_no_advantage():
     mask = torch.tensor([[True, True, False]])
     rewards, values = torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.5, 0.2, 77.0]])
+    asked = torch.tensor([[False, True, True]])  # a prompt before it has none itself
+    assert generalised_advantages(torch.ones(1, 3), torch.zeros(1, 3), asked, 1.0, 0.9)[0, 0] == 0
     short = generalised_advantages(rewards[:, :2], values[:, :2], mask[:, :2], 1.0, 0.9)
     torch.testing.assert_close(generalised_advantages(rewards, values, mask, 1.0, 0.9)[:, :2], short)
 

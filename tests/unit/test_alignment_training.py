@@ -108,6 +108,14 @@ def test_grpo_finds_the_better_arm_without_a_critic():
         GRPOConfig(group=1)
 
 
+def test_grpos_kl_keeps_the_policy_nearer():
+    def drift(kl_weight):
+        config = GRPOConfig(steps=10, n_prompts=4, group=8, lr=0.01, kl_weight=kl_weight)
+        return grpo(bandit(), arms, [[BAD]] * 4, STOP, config)[1][-1]["kl"]
+
+    assert drift(10.0) < drift(0.0) / 2
+
+
 def test_a_reward_that_is_not_finite_stops_the_run():
     broken = lambda responses: torch.full((len(responses),), math.nan)  # noqa: E731
     config = PPOConfig(steps=2, batch_size=16, minibatch=16)
