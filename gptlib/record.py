@@ -227,9 +227,7 @@ def reward_models(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 7: a reward model's accuracy on held-out modules by number of comparisons, three seeds."""
     from gptlib.alignment.frontier import reward_model_scores
 
-    sizes = [(100, 4, 4), (300, 4, 4), (1000, 4, 4), (3000, 4, 4), (3000, 8, 4)]
-    runs = [{"n_prompts": n, "k": k, "passes": passes, "seed": seed}
-            for n, k, passes in sizes for seed in range(3)]  # fmt: skip
+    runs = [{"n_prompts": n, "seed": seed} for seed in range(3) for n in (3000, 1000, 300, 100)]
     _record_each(path, runs, reward_model_scores, shard)
 
 

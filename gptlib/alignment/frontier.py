@@ -32,6 +32,7 @@ from gptlib.training import evaluate
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=32)  # of the small reward model
 N_DRAWN, N_ASKED = 128, 128  # responses a prompt, and prompts, that the best of n is taken of
+PASSES = 3  # over the signatures of a reward model, whatever their number
 UNPENALISED_STEPS, STEPS = 70, 50  # a policy that nothing holds goes on longer
 
 
@@ -78,18 +79,15 @@ def before(seed: int) -> tuple[Responses, float, float]:
     return responses, truth, evaluate(model, its.baby.data.validation)
 
 
-def reward_model_scores(n_prompts: int, k: int, passes: int, seed: int) -> Row:
-    """Train a reward model on k responses to each of some signatures; return its held-out accuracy.
-
-    `passes`: how often each signature is seen.
-    """
+def reward_model_scores(n_prompts: int, seed: int) -> Row:
+    """Train a reward model on the comparisons of some signatures, PASSES times; return its held-out accuracy."""
     its, tokenizer, sft = setting(), setting().baby.tokenizer, sft_model(seed)
     some = random.Random(seed).sample(its.signatures, n_prompts)
-    given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), k, 10 + seed)
-    steps = max(round(passes * n_prompts / PROMPTS_A_STEP), 1)
+    given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), seed=10 + seed)
+    steps = max(round(PASSES * n_prompts / PROMPTS_A_STEP), 1)
     model = train_reward_model(sft, encode_comparisons(tokenizer, given), steps, seed)
     people = annotators(seed=100 + seed)
-    asked = collect_comparisons(sft, tokenizer, its.held_out_signatures, people, 4, 100 + seed)
+    asked = collect_comparisons(sft, tokenizer, its.held_out_signatures, people, seed=100 + seed)
     right = (margins(model, encode_comparisons(tokenizer, asked)) > 0).float().mean().item()
     row = {"comparisons": len(given), "steps": steps, "asked": len(asked)}
     return row | {"accuracy": right, "ceiling": ceiling(asked)}
@@ -129,6 +127,7 @@ def steps_of(runs: pd.DataFrame) -> pd.DataFrame:
     for _, run in runs.iterrows():
         paths = {name: map(float, run[f"{name} path"].split()) for name in ("kl", "proxy", "gold")}
         steps = pd.DataFrame(paths).assign(seed=run.seed, before=run["gold before"])
+        steps.index += 1
         rows.append(steps.rename_axis("step").reset_index())
     return pd.concat(rows, ignore_index=True)
 

@@ -27,7 +27,7 @@ from gptlib.chain_of_thought import (
 from gptlib.model import GPT
 
 WIDTH, TRAINED_STEPS = 48, 900  # of the model that starts, which is often wrong
-STEPS, GROUP, LR = 60, 16, 4e-4  # of its improvement; GROUP prompts a step, as many answers to each
+STEPS, GROUP, LR = 40, 16, 4e-4  # of its improvement; GROUP prompts a step, as many answers to each
 N_PROMPTS = 1000  # problems to improve on
 SAMPLES = 4  # answers to a problem, that people compare
 CARE = 0.75  # how often people, who do not check the sums, prefer the right answer of two

@@ -325,7 +325,7 @@ def test_rows_of_all_methods_are_whole(its, monkeypatch):
     best = frontier.best_of_n_scores(4, 0)
     assert best["gold"] > 0 and 0 < best["kl"] < math.log(4) and best["proxy"] > best["proxy before"]
     assert frontier.best_of_n_scores(1, 0)["gold"] == pytest.approx(best["gold before"])
-    models = frontier.reward_model_scores(3, 2, 2, 0)
+    models = frontier.reward_model_scores(3, 0)
     assert models["steps"] == 1 and 0 <= models["accuracy"] <= 1 and models["ceiling"] > 0.5
     with pytest.raises(ValueError, match="no method 'rl'"):
         frontier.policy_scores("rl", 0.1, 0)
