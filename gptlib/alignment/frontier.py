@@ -80,7 +80,7 @@ def before(seed: int) -> tuple[Responses, float, float]:
 
 
 def reward_model_scores(n_prompts: int, seed: int) -> Row:
-    """Train a reward model on the comparisons of some signatures, PASSES times; return its held-out accuracy."""
+    """Train a reward model on the comparisons of some signatures; return its held-out accuracy."""
     its, tokenizer, sft = setting(), setting().baby.tokenizer, sft_model(seed)
     some = random.Random(seed).sample(its.signatures, n_prompts)
     given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), seed=10 + seed)
