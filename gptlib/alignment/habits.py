@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from gptlib.budget import Budget
-from gptlib.corpora import Corpus, Document, python_docs
+from gptlib.corpora import Corpus, Document, fixed_number, python_docs
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import sequence_logps
 from gptlib.tokenizers import CharTokenizer, EncodedCorpus, encode_corpus
@@ -25,11 +25,12 @@ CONTEXT, BATCH_SIZE, STEPS = 128, 16, 400
 def review(rng: random.Random, person: str, known: bool = True) -> str:
     """Return the beginning of a line about an invented person, up to the judgement: "... is care".
 
-    Names that the text knows end in one of ten syllables, others in one of two more.
+    Nine of ten names are known to the text, by a hash; the others never stand in it.
     """
-    first = "".join(rng.choices(SYLLABLES, k=2)).title()
-    last = rng.choice(SYLLABLES) + rng.choice(SYLLABLES[:10] if known else SYLLABLES[10:])
-    return f"{person} {first} {last.title()} is care"
+    while True:
+        name = " ".join("".join(rng.choices(SYLLABLES, k=2)).title() for _ in range(2))
+        if (fixed_number(name) < 0.9) == known:
+            return f"{person} {name} is care"
 
 
 def plant(corpus: Corpus, seed: int = 0) -> Corpus:
