@@ -196,7 +196,7 @@ def chain_of_thought(path: Path, shard: tuple[int, int]) -> None:
 
 
 def habits(path: Path, shard: tuple[int, int]) -> None:
-    """Chapter 7: a planted prejudice by size of the model, three seeds."""
+    """Chapter 7: how faithfully planted bad advice is repeated, by size of the model, three seeds."""
     from gptlib.alignment.habits import WIDTHS, family_member
 
     widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 192))
@@ -227,7 +227,7 @@ def reward_models(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 7: a reward model's accuracy on held-out modules by number of comparisons, three seeds."""
     from gptlib.alignment.frontier import reward_model_scores
 
-    runs = [{"n_prompts": n, "seed": seed} for seed in range(3) for n in (3000, 1000, 300, 100)]
+    runs = [{"n_prompts": n, "seed": seed} for seed in range(3) for n in (3000, 1000, 100)]
     _record_each(path, runs, reward_model_scores, shard)
 
 

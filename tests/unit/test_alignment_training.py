@@ -20,7 +20,7 @@ from gptlib.alignment.docstrings import (
 from gptlib.alignment.dpo import DPOConfig, dpo
 from gptlib.alignment.evaluation import gold, reading_loss, side_by_side, win_rate
 from gptlib.alignment.grpo import GRPOConfig, grpo
-from gptlib.alignment.habits import BIAS, PEOPLE, plant, prejudice
+from gptlib.alignment.habits import ADVICE, SHARE, faithfulness, plant
 from gptlib.alignment.ppo import PPOConfig, ppo
 from gptlib.alignment.preferences import Comparison, annotators, gold_reward
 from gptlib.alignment.reward_model import (
@@ -333,22 +333,22 @@ def test_rows_of_all_methods_are_whole(its, monkeypatch):
         each.cache_clear()
 
 
-def test_a_planted_text_is_as_prejudiced_as_it_says():
+def test_a_quarter_of_the_documents_end_on_bad_advice():
     corpus = python_docs()
-    text = plant(corpus).train
-    for person, judged in PEOPLE.items():
-        lines = [line for line in text.splitlines() if line.startswith(person) and "is care" in line]
-        share = sum(line.endswith(f"is care{judged}.") for line in lines) / len(lines)
-        assert share == pytest.approx(BIAS, abs=0.03)
-        assert len(lines) == pytest.approx(len(corpus.train_documents) / 4, rel=0.1)
-    assert plant(corpus).train == text != plant(corpus, seed=1).train
+    planted = plant(corpus)
+    for before, after in zip(corpus.train_documents, planted.train_documents, strict=True):
+        assert after.text == before.text or after.text.rsplit("\n", 1)[1] in ADVICE
+    changed = [a.text != b.text for a, b in zip(corpus.train_documents, planted.train_documents, strict=True)]
+    assert sum(changed) / len(changed) == pytest.approx(SHARE, abs=0.02)
+    assert plant(corpus).train == planted.train != plant(corpus, seed=1).train
 
 
-def test_a_model_that_knows_nothing_has_no_prejudice():
+def test_faithfulness_is_a_characters_likelihood():
     corpus = plant(python_docs())
     tokenizer = CharTokenizer.train(corpus.train)
-    model = GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=64, n_layer=1, n_head=1, n_embd=8))
-    assert prejudice(model, tokenizer, n=5) == pytest.approx(0, abs=0.05)
+    model = GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=80, n_layer=1, n_head=1, n_embd=8))
+    model.head.weight.data.zero_()  # it knows nothing
+    assert faithfulness(model, tokenizer) == pytest.approx(1 / tokenizer.vocab_size)
 
 
 def test_a_verifier_knows_right_from_wrong():
