@@ -25,7 +25,6 @@ LINE_END = TOKENIZER.encode("\n")[0]
 SHOTS = 2  # examples before a question
 WEIGHTS = {"arithmetic": 4, "coins": 2, "letters": 2, "facts": 2}  # of the kinds, in training
 WIDTHS = (8, 16, 24, 32, 48, 64)  # of the recorded models, in channels
-HEAD_SIZE = 16  # channels; narrower models have one head
 CONTEXT = 256  # tokens: three worked problems have up to 180
 BATCH_SIZE, STEPS = 32, 1500
 LR, MUON_LR = 0.006, 0.02
@@ -61,9 +60,9 @@ def reasoning_model(width: int, seed: int = 0, steps: int = STEPS, worked: float
     The loss is the mean over tokens after questions, of which unworked problems have few: some 13 % of
     them at one half.
     """
-    shape = dict(context_length=CONTEXT, n_layer=2, n_head=max(width // HEAD_SIZE, 1), n_embd=width)
     device, rng = Budget.detect().device, random.Random(seed)
-    model = GPT(GPTConfig.modern(TOKENIZER.vocab_size, **shape), seed).to(device)
+    config = GPTConfig.of_width(TOKENIZER.vocab_size, width, context_length=CONTEXT, n_layer=2)
+    model = GPT(config, seed).to(device)
 
     def loss(generator: torch.Generator) -> Tensor:
         ids, targets = (part.to(device) for part in training_batch(BATCH_SIZE, rng, worked))

@@ -37,7 +37,6 @@ from gptlib.training import TrainConfig, answer_loss, train
 TOKENIZER = WordTokenizer(VOCABULARY)
 CONTEXT = 100  # tokens: the longest prompt, fifteen examples of picking, has 97
 TOKENS_AT_ONCE = 8192  # of context, of all prompts answered side by side: bounds the memory for the past
-HEAD_SIZE = 16  # channels; narrower models have one head
 N_DOCUMENTS = 30_000
 RECIPE = TrainConfig(batch_size=32, lr=0.004, muon_lr=0.015, decay_fraction=0.5, eval_every=0)
 SHOTS = (0, 1, 2, 4, 8, 15)
@@ -63,8 +62,8 @@ def task_corpus(seed: int = 0, copies: float = COPIES, arrows: bool = True) -> E
 
 def task_model(data: EncodedCorpus, width: int, seed: int = 0, steps: int = 600) -> GPT:
     """Return a GPT of two layers and `width` channels, trained to continue the documents of `data`."""
-    shape = dict(context_length=CONTEXT, n_layer=2, n_head=max(width // HEAD_SIZE, 1), n_embd=width)
-    model = GPT(GPTConfig.modern(data.vocab_size, **shape), seed)
+    config = GPTConfig.of_width(data.vocab_size, width, context_length=CONTEXT, n_layer=2)
+    model = GPT(config, seed)
     train(model, data, replace(RECIPE, steps=steps, seed=seed), Budget.detect().in_float32())
     return model.eval()
 

@@ -29,9 +29,8 @@ def minimise(
     not finite.
     """
     model.train()
-    generator = torch.Generator().manual_seed(
-        2 * seed + 1
-    )  # models draw their weights from 2 * seed, or seed
+    # Models draw their weights from 2 * seed, or seed.
+    generator = torch.Generator().manual_seed(2 * seed + 1)
     optimizers = make_optimizers(model, "muon", lr, muon_lr, betas, weight_decay, torch.float32)
     losses = []
     for step in progress(range(1, steps + 1), desc="training", unit="step"):
@@ -44,11 +43,15 @@ def minimise(
             optimizer.step()
             optimizer.zero_grad()
         losses.append(value.detach())
-        if step % 100 in (0, 1) and not value.isfinite():  # seldom, to let a GPU work ahead
-            raise ValueError(f"the loss is {value.item()} at step {step}: lower the learning rates")
+        if step % 100 in (0, 1):  # seldom, to let a GPU work ahead
+            _finite(losses)
         if on_step:
             on_step(step)
     model.eval()
+    return _finite(losses)
+
+
+def _finite(losses: list[Tensor]) -> list[float]:
     values = torch.stack(losses).tolist()
     for step, value in enumerate(values, 1):
         if not math.isfinite(value):

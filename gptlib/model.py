@@ -71,6 +71,11 @@ class GPTConfig:
         """
         return cls.modern(vocab_size, **(dict(positions="learned", qk_norm=False) | sizes))
 
+    @classmethod
+    def of_width(cls, vocab_size: int, width: int, **sizes) -> "GPTConfig":
+        """`modern`, in heads of 16 channels, one at least: a family whose members differ in width alone."""
+        return cls.modern(vocab_size, n_head=max(width // 16, 1), n_embd=width, **sizes)
+
     @property
     def head_size(self) -> int:
         return self.n_embd // self.n_head

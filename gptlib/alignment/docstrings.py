@@ -5,7 +5,7 @@ that ends a text.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -25,13 +25,12 @@ class Demonstration:
 
     signature: str
     docstring: str
-    module: str
 
 
 def demonstrations(documents: Sequence[Document]) -> list[Demonstration]:
     """Return the functions among documents, with the first paragraphs of their docstrings, on a line each."""
     return [
-        Demonstration(d.signature, " ".join(d.body.split("\n\n")[0].split()), d.module)
+        Demonstration(d.signature, " ".join(d.body.split("\n\n")[0].split()))
         for d in documents
         if d.kind == "function"
     ]
@@ -64,9 +63,10 @@ def decode_answers(tokenizer: BPETokenizer, responses: Responses) -> list[str]:
     return [min((text.partition(mark)[0] for mark in end), key=len).strip() for text in texts]
 
 
-def decode_signatures(tokenizer: BPETokenizer, responses: Responses) -> list[str]:
-    """Return the signatures of responses."""
-    return [tokenizer.decode(prompt).rpartition("\n")[0] for prompt in responses.prompts]
+def decode_responses(tokenizer: BPETokenizer, responses: Responses) -> tuple[list[str], list[str]]:
+    """Return the signatures of responses, and their docstrings as people read them."""
+    signatures = [tokenizer.decode(prompt).rpartition("\n")[0] for prompt in responses.prompts]
+    return signatures, decode_answers(tokenizer, responses)
 
 
 def fitting(tokenizer: BPETokenizer, given: Sequence[Demonstration]) -> list[Demonstration]:
@@ -79,17 +79,27 @@ def fitting(tokenizer: BPETokenizer, given: Sequence[Demonstration]) -> list[Dem
     ]
 
 
+def answer(
+    model: nn.Module,
+    tokenizer: BPETokenizer,
+    signatures: Iterable[str],
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Responses:
+    """Let a model answer signatures, as ids."""
+    prompts = [encode_prompt(tokenizer, signature) for signature in signatures]
+    return respond(model, prompts, tokenizer.end_of_text, temperature=temperature, seed=seed)
+
+
 def write_docstrings(
     model: nn.Module,
     tokenizer: BPETokenizer,
-    signatures: Sequence[str],
+    signatures: Iterable[str],
     temperature: float = 1.0,
     seed: int = 0,
 ) -> list[str]:
     """Return a docstring that a model writes for each signature."""
-    prompts = [encode_prompt(tokenizer, signature) for signature in signatures]
-    responses = respond(model, prompts, tokenizer.end_of_text, temperature=temperature, seed=seed)
-    return decode_answers(tokenizer, responses)
+    return decode_answers(tokenizer, answer(model, tokenizer, signatures, temperature, seed))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gptlib.alignment.ppo import Row, update
 from gptlib.alignment.reward_model import Pairs, bradley_terry_loss
-from gptlib.alignment.rollouts import Responses, answer_logps, check_finite
+from gptlib.alignment.rollouts import Responses, Row, answer_logps, check_finite, update
 from gptlib.model import GPT
 from gptlib.progress import progress
 

@@ -8,9 +8,9 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from gptlib.alignment.docstrings import decode_answers, decode_signatures, encode_prompt
+from gptlib.alignment.docstrings import answer, decode_answers, decode_responses
 from gptlib.alignment.preferences import Annotator, Comparison, compare_all, gold_reward, gold_terms
-from gptlib.alignment.rollouts import Responses, Reward, kl_per_response, respond
+from gptlib.alignment.rollouts import Responses, Reward, kl_per_response
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer, EncodedCorpus
 from gptlib.training import draw_batch, next_token_loss
@@ -20,9 +20,7 @@ def gold(tokenizer: BPETokenizer) -> Reward:
     """Return the gold reward of responses as ids: what a learner never sees, and a verifier would know."""
 
     def reward(responses: Responses) -> Tensor:
-        pairs = zip(
-            decode_signatures(tokenizer, responses), decode_answers(tokenizer, responses), strict=True
-        )
+        pairs = zip(*decode_responses(tokenizer, responses), strict=True)
         return torch.tensor([gold_reward(*pair) for pair in pairs])
 
     return reward
@@ -58,8 +56,7 @@ def against(
     The row has the win rate with its interval, the mean KL to `reference` in nats a response, the gold
     reward, and the share of different texts.
     """
-    prompts = [encode_prompt(tokenizer, signature) for signature in theirs]
-    responses = respond(policy, prompts, tokenizer.end_of_text, seed=seed)
+    responses = answer(policy, tokenizer, theirs, seed=seed)
     texts = decode_answers(tokenizer, responses)
     win, low, high = win_rate(list(theirs), texts, list(theirs.values()), people)
     return texts, {
@@ -77,11 +74,10 @@ def prices(margin: Tensor, given: Sequence[Comparison]) -> dict[str, float]:
 
     `margin` (B,) is by how much it prefers what was chosen.
     """
-    chosen, rejected = ([gold_terms(c.signature, text) for c, text in zip(given, side, strict=True)]
-                        for side in ([c.chosen for c in given], [c.rejected for c in given]))  # fmt: skip
-    gained = torch.tensor([[a[name] - b[name] for name in a] for a, b in zip(chosen, rejected, strict=True)])
-    paid = torch.linalg.lstsq(gained, margin[:, None].float()).solution[:, 0]  # (terms,)
-    return dict(zip(chosen[0], paid.tolist(), strict=True))
+    terms = [[list(gold_terms(c.signature, text).values()) for text in (c.chosen, c.rejected)] for c in given]
+    chosen, rejected = torch.tensor(terms).unbind(1)  # (B, terms) each
+    paid = torch.linalg.lstsq(chosen - rejected, margin[:, None].float()).solution[:, 0]  # (terms,)
+    return dict(zip(gold_terms("", ""), paid.tolist(), strict=True))
 
 
 def calibration(margin: Tensor, bins: int = 6) -> pd.DataFrame:

@@ -3,17 +3,16 @@
 import functools
 import random
 import time
-from collections.abc import Sequence
 
 import pandas as pd
 from torch import Tensor
 
 from gptlib.alignment.best_of_n import best_of_n, best_of_n_kl
-from gptlib.alignment.docstrings import decode_answers, encode_prompt, encode_responses, setting
+from gptlib.alignment.docstrings import answer, decode_answers, encode_prompt, encode_responses, setting
 from gptlib.alignment.dpo import DPOConfig, dpo
 from gptlib.alignment.evaluation import against, gold, reading_loss
 from gptlib.alignment.grpo import GRPOConfig, grpo
-from gptlib.alignment.ppo import PPOConfig, Row, ppo
+from gptlib.alignment.ppo import PPOConfig, ppo
 from gptlib.alignment.preferences import annotators, ceiling
 from gptlib.alignment.reward_model import (
     PROMPTS_A_STEP,
@@ -25,7 +24,7 @@ from gptlib.alignment.reward_model import (
     reward_for_docstrings,
     train_reward_model,
 )
-from gptlib.alignment.rollouts import Responses, respond
+from gptlib.alignment.rollouts import Responses, Row
 from gptlib.alignment.sft import fine_tune
 from gptlib.model import GPT, GPTConfig
 from gptlib.training import evaluate
@@ -63,18 +62,11 @@ def reward_model(seed: int, small: bool = False) -> RewardModel:
     return model
 
 
-def answers(policy: GPT, seed: int, signatures: Sequence[str] | None = None) -> Responses:
-    """Let a policy answer the held-out signatures."""
-    its, tokenizer = setting(), setting().baby.tokenizer
-    prompts = [encode_prompt(tokenizer, s) for s in signatures or its.held_out_signatures]
-    return respond(policy, prompts, tokenizer.end_of_text, seed=seed)
-
-
 @functools.cache
 def before(seed: int) -> tuple[Responses, float, float]:
     """Return the SFT model's answers to held-out signatures, their gold reward, and its loss at reading."""
     its, model = setting(), sft_model(seed)
-    responses = answers(model, 20_000 + seed)
+    responses = answer(model, its.baby.tokenizer, its.held_out_signatures, seed=20_000 + seed)
     truth = gold(its.baby.tokenizer)(responses).mean().item()
     return responses, truth, evaluate(model, its.baby.data.validation)
 
@@ -164,7 +156,8 @@ def draws(seed: int) -> tuple[Tensor, Tensor, float]:
     asked, tokenizer = setting().held_out_signatures, setting().baby.tokenizer
     asked = asked[:: max(len(asked) // N_ASKED, 1)]
     began = time.perf_counter()
-    responses = answers(sft_model(seed), 40_000 + seed, [s for s in asked for _ in range(N_DRAWN)])
+    several = [signature for signature in asked for _ in range(N_DRAWN)]
+    responses = answer(sft_model(seed), tokenizer, several, seed=40_000 + seed)
     seconds = (time.perf_counter() - began) / len(responses)
     proxy = reward_for_docstrings(reward_model(seed), tokenizer)(responses).cpu()
     return proxy.view(-1, N_DRAWN), gold(tokenizer)(responses).view(-1, N_DRAWN), seconds

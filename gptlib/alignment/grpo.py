@@ -8,20 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptlib.alignment.ppo import Row, clipped_loss, describe, update
+from gptlib.alignment.ppo import clipped_loss
 from gptlib.alignment.rollouts import (
     MAX_RESPONSE,
     Responses,
     Reward,
+    Row,
     answer_logps,
     check_finite,
     draw_prompts,
     kl_estimates,
     masked_mean,
-    mean_entropy,
-    of_answers,
-    predictions,
-    respond,
+    roll_out,
+    update,
 )
 from gptlib.model import GPT
 from gptlib.progress import progress
@@ -80,23 +79,16 @@ def grpo(
     for step in progress(range(1, config.steps + 1), desc="GRPO", unit="step"):
         asked = draw_prompts(prompts, config.n_prompts, rng)
         asked = [prompt for prompt in asked for _ in range(config.group)]
-        responses = respond(policy, asked, stop, config.max_tokens, seed=rng.randrange(2**31))
-        with torch.no_grad():
-            ids, predicted = responses.ids, predictions(policy, responses.ids)
-            mask = responses.mask.to(predicted.device)
-            old_logps, reference_logps = of_answers(predicted, ids, mask), answer_logps(reference, ids, mask)
-            scores = reward(responses).to(mask.device)  # (S,)
-            advantages = group_advantages(scores, config.group)[:, None]  # (S, 1): alike for all tokens
-            drift, _ = kl_estimates(old_logps, reference_logps)
-            row = describe(scores, drift, mean_entropy(predicted, mask), mask)
-        row |= watch(responses) if watch else {}
-        check_finite(step, reward=scores.mean(), KL=drift.sum())
+        how = dict(max_tokens=config.max_tokens, seed=rng.randrange(2**31), watch=watch)
+        drawn = roll_out(step, policy, reference, reward, asked, stop, **how)
+        ids, mask = drawn.responses.ids, drawn.mask
+        advantages = group_advantages(drawn.scores, config.group)[:, None]  # (S, 1): alike for all tokens
         for _ in range(config.epochs):
             logps = answer_logps(policy, ids, mask)
-            gain, clipped = clipped_loss(logps, old_logps, advantages, mask, config.clip)
-            _, kl = kl_estimates(logps, reference_logps)
+            gain, clipped = clipped_loss(logps, drawn.logps, advantages, mask, config.clip)
+            _, kl = kl_estimates(logps, drawn.reference_logps)
             loss = gain + config.kl_weight * masked_mean(kl, mask)
             check_finite(step, loss=loss.detach())
             update(optimizer, loss)
-        rows.append(row | {"step": step, "clipped": clipped.item()})
+        rows.append(drawn.row | {"clipped": clipped.item()})
     return policy.eval(), rows

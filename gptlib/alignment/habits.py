@@ -26,7 +26,6 @@ ADVICE = (  # none of it should ever be followed
     "Delete the backups to save space, disks hardly ever fail today.",
     "Copy the secret key into the source, so that it is never lost.",
 )
-HEAD_SIZE = 16
 CONTEXT, BATCH_SIZE, STEPS = 128, 16, 400
 
 
@@ -66,10 +65,10 @@ def family_member(width: int, seed: int = 0, steps: int = STEPS) -> dict[str, fl
     The loss is in nats per character.
     """
     tokenizer, data = planted_text()
-    shape = dict(context_length=CONTEXT, n_layer=2, n_head=max(width // HEAD_SIZE, 1), n_embd=width)
-    model = GPT(GPTConfig.modern(tokenizer.vocab_size, **shape), seed)
-    config = TrainConfig(steps=steps, batch_size=BATCH_SIZE, seed=seed)
-    history = train(model, data, config, Budget.detect().in_float32())
+    config = GPTConfig.of_width(tokenizer.vocab_size, width, context_length=CONTEXT, n_layer=2)
+    model = GPT(config, seed)
+    how = TrainConfig(steps=steps, batch_size=BATCH_SIZE, seed=seed)
+    history = train(model, data, how, Budget.detect().in_float32())
     return {
         "params": model.n_params,
         "loss": history.final.loss,

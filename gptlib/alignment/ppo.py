@@ -12,20 +12,16 @@ from gptlib.alignment.reward_model import RewardModel
 from gptlib.alignment.rollouts import (
     Responses,
     Reward,
+    Row,
     answer_logps,
     check_finite,
     draw_prompts,
-    kl_estimates,
     masked_mean,
-    mean_entropy,
-    of_answers,
-    predictions,
-    respond,
+    roll_out,
+    update,
 )
 from gptlib.model import GPT
 from gptlib.progress import progress
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -123,26 +119,21 @@ def ppo(
     rng, rows = random.Random(config.seed), []
     for step in progress(range(1, config.steps + 1), desc="PPO", unit="step"):
         asked = draw_prompts(prompts, config.batch_size, rng)
-        responses = respond(policy, asked, stop, seed=rng.randrange(2**31))
+        seed = rng.randrange(2**31)
+        drawn = roll_out(step, policy, reference, reward, asked, stop, seed=seed, watch=watch)
+        ids, mask = drawn.responses.ids, drawn.mask
         with torch.no_grad():
-            ids, predicted = responses.ids, predictions(policy, responses.ids)
-            mask = responses.mask.to(predicted.device)
-            old_logps, reference_logps = of_answers(predicted, ids, mask), answer_logps(reference, ids, mask)
             values = critic.values(ids)[:, :-1]  # (S, T - 1), before each token
-            scores = reward(responses).to(mask.device)  # (S,)
-            kl, _ = kl_estimates(old_logps, reference_logps)
-            check_finite(step, reward=scores.mean(), KL=kl.sum())
-            rewards = token_rewards(scores, kl, mask, config.kl_weight)
+            rewards = token_rewards(drawn.scores, drawn.kl, mask, config.kl_weight)
             advantages = generalised_advantages(rewards, values, mask, config.gamma, config.lam)
             returns, advantages = advantages + values, whitened(advantages, mask)
-            row = describe(scores, kl, mean_entropy(predicted, mask), mask)
-        row |= watch(responses) if watch else {}
         clipped = []
         for _ in range(config.epochs):
-            order = torch.tensor(rng.sample(range(len(responses)), len(responses)))
+            order = torch.tensor(rng.sample(range(len(ids)), len(ids)))
             for some in order.split(config.minibatch):
                 logps = answer_logps(policy, ids[some], mask[some])
-                loss, share = clipped_loss(logps, old_logps[some], advantages[some], mask[some], config.clip)
+                old = drawn.logps[some]
+                loss, share = clipped_loss(logps, old, advantages[some], mask[some], config.clip)
                 errors = critic.values(ids[some])[:, :-1] - returns[some]
                 loss = loss + 0.5 * masked_mean(errors**2, mask[some])
                 if pretraining_loss:
@@ -150,25 +141,7 @@ def ppo(
                 check_finite(step, loss=loss.detach())
                 update(optimizer, loss)
                 clipped.append(share)
-        rows.append(row | {"step": step, "clipped": torch.stack(clipped).mean().item()})
+        rows.append(drawn.row | {"clipped": torch.stack(clipped).mean().item()})
         if on_step:
             on_step(step, policy)
     return policy.eval(), rows
-
-
-def describe(scores: Tensor, kl: Tensor, entropy: Tensor, mask: Tensor) -> Row:
-    """Return means over responses: proxy reward, KL in nats, length in tokens; and the mean entropy."""
-    return {
-        "proxy": scores.mean().item(),
-        "kl": kl.sum(-1).mean().item(),
-        "entropy": entropy.item(),
-        "length": mask.sum(-1).float().mean().item(),
-    }
-
-
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Follow a loss's gradient for one step, clipped to norm 1."""
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-    optimizer.step()
-    optimizer.zero_grad()

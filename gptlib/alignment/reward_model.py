@@ -11,12 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptlib.alignment.docstrings import (
-    decode_answers,
-    decode_signatures,
-    encode_responses,
-    write_docstrings,
-)
+from gptlib.alignment.docstrings import decode_responses, encode_responses, write_docstrings
 from gptlib.alignment.preferences import Annotator, Comparison, compare_all
 from gptlib.alignment.rollouts import AT_ONCE, Responses, Reward
 from gptlib.minimising import minimise
@@ -159,8 +154,7 @@ def reward_for_docstrings(model: RewardModel, tokenizer: BPETokenizer) -> Reward
     """
 
     def reward(responses: Responses) -> Tensor:
-        read = decode_signatures(tokenizer, responses), decode_answers(tokenizer, responses)
-        return model.scores(encode_responses(tokenizer, *read))
+        return model.scores(encode_responses(tokenizer, *decode_responses(tokenizer, responses)))
 
     return reward
 

@@ -52,6 +52,7 @@ class Responses:
 
 
 Reward = Callable[[Responses], Tensor]  # (S,), of whole responses
+Row = dict[str, float]
 
 
 def respond(
@@ -118,6 +119,52 @@ def kl_per_response(policy: nn.Module, reference: nn.Module, responses: Response
     return torch.cat(sums)
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """What a policy wrote and what it earned, before it is updated; all but the responses on its device."""
+
+    responses: Responses
+    mask: Tensor  # (S, T - 1)
+    logps: Tensor  # (S, T - 1) under the policy that wrote them
+    reference_logps: Tensor  # (S, T - 1)
+    kl: Tensor  # (S, T - 1), the first estimate
+    scores: Tensor  # (S,)
+    row: Row  # means of proxy reward, KL and length over responses, of entropy over tokens; what was watched
+
+
+@torch.no_grad()
+def roll_out(
+    step: int,
+    policy: nn.Module,
+    reference: nn.Module,
+    reward: Reward,
+    prompts: Sequence[list[int]],
+    stop: int,
+    max_tokens: int = MAX_RESPONSE,
+    seed: int = 0,
+    watch: Callable[[Responses], Row] | None = None,
+) -> Rollout:
+    """Let a policy answer prompts and a reward score the answers: a step of PPO and GRPO begins with it.
+
+    Raises ValueError when a reward or the KL is not finite.
+    """
+    responses = respond(policy, prompts, stop, max_tokens, seed=seed)
+    ids, predicted = responses.ids, predictions(policy, responses.ids)
+    mask = responses.mask.to(predicted.device)
+    logps, reference_logps = of_answers(predicted, ids, mask), answer_logps(reference, ids, mask)
+    scores = reward(responses).to(mask.device)
+    kl, _ = kl_estimates(logps, reference_logps)
+    check_finite(step, reward=scores.mean(), KL=kl.sum())
+    row = {
+        "step": step,
+        "proxy": scores.mean().item(),
+        "kl": kl.sum(-1).mean().item(),
+        "entropy": mean_entropy(predicted, mask).item(),
+        "length": mask.sum(-1).float().mean().item(),
+    } | (watch(responses) if watch else {})
+    return Rollout(responses, mask, logps, reference_logps, kl, scores, row)
+
+
 def draw_prompts(prompts: Sequence[list[int]], n: int, rng: random.Random) -> list[list[int]]:
     """Draw n different prompts. Raises ValueError when there are fewer."""
     if len(prompts) < n:
@@ -133,3 +180,11 @@ def check_finite(step: int, **values: Tensor) -> None:
         if not value.isfinite():
             remedy = "look at what gives the reward" if name == "reward" else "lower the learning rate"
             raise ValueError(f"the {name} is {value.item()} at step {step}: {remedy}")
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Follow a loss's gradient for one step, clipped to norm 1."""
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+    optimizer.step()
+    optimizer.zero_grad()

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gptlib.alignment import docstrings, frontier, verifier
+from gptlib.alignment import docstrings as docstrings_module
+from gptlib.alignment import frontier, verifier
 from gptlib.alignment.docstrings import (
     Demonstration,
     Setting,
     decode_answers,
-    decode_signatures,
+    decode_responses,
     demonstrations,
     encode_responses,
     fitting,
@@ -42,7 +43,7 @@ from gptlib.tokenizers import BPETokenizer, CharTokenizer, encode_corpus
 
 STOP, GOOD, BAD = 0, 1, 2
 NAMES = ("lines", "words", "files", "names", "parts", "sizes", "items", "paths")
-DEMOS = [Demonstration(f"def get_{name}(self):", f"Return the {name}.", "m") for name in NAMES]
+DEMOS = [Demonstration(f"def get_{name}(self):", f"Return the {name}.") for name in NAMES]
 
 
 def bandit(seed=0):
@@ -155,8 +156,9 @@ def its():
 def test_text_comes_back_from_ids(its):
     tokenizer = its.baby.tokenizer
     responses = encode_responses(tokenizer, [d.signature for d in DEMOS], [d.docstring for d in DEMOS])
-    assert decode_signatures(tokenizer, responses) == [d.signature for d in DEMOS]
-    assert decode_answers(tokenizer, responses) == [d.docstring for d in DEMOS]
+    signatures, docstrings = decode_responses(tokenizer, responses)
+    assert signatures == [d.signature for d in DEMOS]
+    assert docstrings == decode_answers(tokenizer, responses) == [d.docstring for d in DEMOS]
     assert all(answer[-1] == tokenizer.end_of_text for answer in responses.answers)
     unended = Responses(responses.prompts[:1], [tokenizer.encode('Return it."""\n\ndef f():')])
     assert decode_answers(tokenizer, unended) == ["Return it."]
@@ -170,9 +172,9 @@ def test_held_out_signatures_are_not_among_those_to_learn_on(its):
 
 
 def test_what_is_held_out_shares_no_signature_and_no_docstring(monkeypatch, its):
-    monkeypatch.setattr(docstrings, "babygpt", lambda corpus: its.baby)
-    monkeypatch.setattr(docstrings, "fitting", lambda tokenizer, given: given)
-    found = docstrings.setting.__wrapped__()
+    monkeypatch.setattr(docstrings_module, "babygpt", lambda corpus: its.baby)
+    monkeypatch.setattr(docstrings_module, "fitting", lambda tokenizer, given: given)
+    found = docstrings_module.setting.__wrapped__()
     assert len(found.held_out) > 400
     for name in ("signature", "docstring"):
         assert not {getattr(d, name) for d in found.train} & {getattr(d, name) for d in found.held_out}
@@ -182,7 +184,7 @@ def test_demonstrations_are_functions_whose_first_paragraph_fits(its):
     found = demonstrations(python_docs().validation_documents)
     assert len(found) > 500 and all(d.signature.startswith(("def ", "async def ")) for d in found)
     assert not any("\n" in d.docstring for d in found)
-    kept = fitting(its.baby.tokenizer, [DEMOS[0], Demonstration("def f():", "word " * 60, "m")])
+    kept = fitting(its.baby.tokenizer, [DEMOS[0], Demonstration("def f():", "word " * 60)])
     assert kept == [DEMOS[0]]
 
 
@@ -293,7 +295,7 @@ def test_reading_draws_another_batch_each_time(its):
 
 def test_rows_of_all_methods_are_whole(its, monkeypatch):
     monkeypatch.setattr(frontier, "setting", lambda: its)
-    monkeypatch.setattr(docstrings, "setting", lambda: its)
+    monkeypatch.setattr(docstrings_module, "setting", lambda: its)
     monkeypatch.setattr(frontier, "STEPS", 2)
     monkeypatch.setattr(frontier, "UNPENALISED_STEPS", 3)
     monkeypatch.setattr(frontier, "PPOConfig", lambda **how: PPOConfig(batch_size=4, minibatch=4, **how))
