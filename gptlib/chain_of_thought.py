@@ -83,6 +83,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
+        """The whole prompt: the examples, the question, and what was begun."""
         shown = "".join(example.write(self.reasoning) for example in self.examples)
         return f"{shown}{self.problem.question} {self.begun}".rstrip(" ")
 

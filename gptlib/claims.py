@@ -31,6 +31,7 @@ class Claim:
     device: str
 
     def bound_in_words(self) -> str:
+        """Say what the measured number has to be."""
         if "equals" in self.bound:
             return f"should be {self.bound['equals']:.4g} within {self.bound['tolerance']:.2g}"
         kind, value = next(iter(self.bound.items()))

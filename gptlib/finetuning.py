@@ -38,14 +38,17 @@ class InputFormat:
 
     @property
     def start(self) -> int:
+        """The id of the token that every sequence begins with."""
         return self.tokenizer.vocab_size
 
     @property
     def delimiter(self) -> int:
+        """The id of the token between two texts."""
         return self.tokenizer.vocab_size + 1
 
     @property
     def extract(self) -> int:
+        """The id of the last token, at whose state the answer is read."""
         return self.tokenizer.vocab_size + 2
 
     def sequences(self, kind: str, texts: Sequence[str]) -> list[list[int]]:

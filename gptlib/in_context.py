@@ -81,6 +81,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
+        """The whole prompt: the description, the shots, and the question."""
         return document(self.description, self.examples, self.question, self.arrow)
 
 

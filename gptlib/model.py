@@ -78,14 +78,17 @@ class GPTConfig:
 
     @property
     def head_size(self) -> int:
+        """The channels of one head, H."""
         return self.n_embd // self.n_head
 
     @property
     def kv_heads(self) -> int:
+        """The number of heads that have keys and values of their own."""
         return self.n_kv_head or self.n_head
 
     @property
     def hidden(self) -> int:
+        """The width of the MLP between its two layers."""
         usual = 8 * self.n_embd // 3 if self.activation == "swiglu" else 4 * self.n_embd
         return usual if self.n_hidden is None else self.n_hidden
 
@@ -298,6 +301,7 @@ class GPT(nn.Module):
 
     @property
     def context_length(self) -> int:
+        """The most tokens that the model reads at once, T."""
         return self.config.context_length
 
     @property

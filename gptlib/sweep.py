@@ -64,16 +64,19 @@ class Run:
 
     @property
     def model(self) -> GPTConfig:
+        """The configuration of its model."""
         return family(self.width)
 
     @property
     def training(self) -> TrainConfig:
+        """The configuration of its training."""
         rates = dict(lr=TrainConfig.lr * self.rate, muon_lr=TrainConfig.muon_lr * self.rate)
         steps = self.tokens // (self.batch * CONTEXT)
         return TrainConfig(steps, self.batch, decay_fraction=self.fall, eval_every=0, seed=self.seed, **rates)
 
     @property
     def steps_before_fall(self) -> int:
+        """The steps at the constant rate, before it falls."""
         return self.training.steps - round(self.fall * self.training.steps)
 
 

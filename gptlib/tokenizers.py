@@ -40,6 +40,7 @@ class CharTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """The number of characters, V."""
         return len(self.characters)
 
     def encode(self, text: str) -> list[int]:
@@ -91,6 +92,7 @@ class WordTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """The number of words, V."""
         return len(self.words)
 
     def encode(self, text: str) -> list[int]:
@@ -147,10 +149,12 @@ class BPETokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """The number of tokens, V."""
         return self._tokenizer.get_vocab_size()
 
     @property
     def end_of_text(self) -> int:
+        """The id of the token that ends a text."""
         return self._tokenizer.token_to_id(self.END_OF_TEXT)
 
     def encode(self, text: str) -> list[int]:
