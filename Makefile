@@ -6,7 +6,7 @@ NOTEBOOKS := $(filter-out notebooks/exercises/%,$(wildcard notebooks/*.ipynb))
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench clean
+.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench demo clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -69,6 +69,9 @@ record: setup  ## record the larger runs of a chapter, a row each, resumable: ma
 
 bench: setup  ## measure speed beside other libraries, into benchmarks/RESULTS.md; a quarter of an hour
 	TQDM_DISABLE=1 $(BIN)/python benchmarks/run.py
+
+demo: setup  ## train the model of the page book/babygpt again, into book/demo; two minutes
+	GPTLIB_BUDGET=cpu TQDM_DISABLE=1 $(BIN)/python book/demo/train.py
 
 clean:  ## remove what was built, keep .venv
 	rm -rf _build book/vendor/node_modules
