@@ -6,7 +6,7 @@ NOTEBOOKS := $(filter-out notebooks/exercises/%,$(wildcard notebooks/*.ipynb))
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench demo clean
+.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench demo adopt clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -72,6 +72,9 @@ bench: setup  ## measure speed beside other libraries, into benchmarks/RESULTS.m
 
 demo: setup  ## train the model of the page book/babygpt again, into book/demo; two minutes
 	GPTLIB_BUDGET=cpu TQDM_DISABLE=1 $(BIN)/python book/demo/train.py
+
+adopt:  ## make this copy yours: make adopt REPO=https://github.com/you/fork
+	@$(PYTHON) book/adopt.py "$(REPO)"
 
 clean:  ## remove what was built, keep .venv
 	rm -rf _build book/vendor/node_modules
