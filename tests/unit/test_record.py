@@ -116,6 +116,11 @@ def test_the_recorded_rows_of_chapter_7_are_whole():
     models = recorded("reward_models-cpu")
     assert sorted(models.n_prompts) == [100] * 3 + [1000] * 3 + [3000]  # two seeds are still to come
     assert models[["accuracy", "ceiling"]].stack().between(0.4, 1).all()
+    verified = recorded("verifier-cpu")
+    assert (
+        sorted(verified.seed) == [*seeds]
+        and verified[["start", "verifier", "people"]].stack().between(0, 1).all()
+    )
 
 
 def test_rows_of_other_columns_are_refused(tmp_path):
