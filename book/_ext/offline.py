@@ -1,40 +1,23 @@
 """Sphinx: serve every script from the site itself.
 
-By default the pages fetch MathJax, require.js and the widget manager from other hosts. Here they
-are copied into the site from book/vendor/node_modules, where `make vendor` puts them.
+By default the pages fetch MathJax and Jupyter's widget manager from other hosts. MathJax is copied into
+the site from book/vendor/node_modules, where `make vendor` puts it. Widgets run without the manager.
 """
 
 import shutil
 from pathlib import Path
 
-import anywidget
 from sphinx.application import Sphinx
 from sphinx.errors import ConfigError
 
 NODE_MODULES = Path(__file__).parents[1] / "vendor" / "node_modules"
-WIDGETS = NODE_MODULES / "@jupyter-widgets" / "html-manager" / "dist"
 COPIED = {
     "mathjax/es5/tex-mml-chtml.js": "mathjax/tex-mml-chtml.js",
     "mathjax/es5/output/chtml/fonts/woff-v2": "mathjax/output/chtml/fonts/woff-v2",
-    "requirejs/require.js": "require.js",
-    "@jupyter-widgets/html-manager/dist/embed-amd.js": "embed-amd.js",
     "onnxruntime-web/dist/ort.wasm.min.mjs": "ort/ort.wasm.min.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs": "ort/ort-wasm-simd-threaded.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm": "ort/ort-wasm-simd-threaded.wasm",
 }
-# require.js must find the widget manager here. ipywidgets' controls still call MathJax by the name of
-# its second version, which the third drops while it loads, that is before this event.
-WIDGET_PATHS = """\
-const here = new URL(".", document.currentScript.src).href;
-requirejs.config({
-  paths: { "@jupyter-widgets/html-manager/dist": here.replace(/\\/$/, ""), anywidget: here + "anywidget" },
-});
-document.addEventListener("DOMContentLoaded", () => {
-  if (!window.MathJax) return;
-  const Queue = ([, , element]) => MathJax.typesetPromise([element]);
-  MathJax.Hub = { Queue, Config() {}, Configured() {} };
-});
-"""
 
 
 def configure(app: Sphinx, config) -> None:
@@ -42,9 +25,7 @@ def configure(app: Sphinx, config) -> None:
     if not NODE_MODULES.is_dir():
         raise ConfigError(f"{NODE_MODULES} is missing: build the book with `make book`, which fetches it")
     config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
-    config.nb_ipywidgets_js = {
-        f"vendor/{name}": {} for name in ("require.js", "widget-paths.js", "embed-amd.js")
-    }
+    config.nb_ipywidgets_js = {"widgets.js": {"defer": "defer"}}
 
 
 def copy(app: Sphinx, error: Exception | None) -> None:
@@ -58,25 +39,27 @@ def copy(app: Sphinx, error: Exception | None) -> None:
             shutil.copytree(NODE_MODULES / source, vendor / target, dirs_exist_ok=True)
         else:
             shutil.copyfile(NODE_MODULES / source, vendor / target)
-    shutil.copyfile(Path(anywidget.__file__).parent / "nbextension" / "index.js", vendor / "anywidget.js")
-    for font in WIDGETS.glob("*.woff2"):  # the icons on the widgets' buttons
-        shutil.copyfile(font, vendor / font.name)
-    (vendor / "widget-paths.js").write_text(WIDGET_PATHS, encoding="utf-8")
 
 
-def drop_thebe(app: Sphinx, pagename, templatename, context, doctree) -> None:
-    """Leave out the live-code scripts that the theme adds to every page and that nothing here uses."""
+def drop(app: Sphinx, pagename, templatename, context, doctree) -> None:
+    """Leave out what the theme adds to every page and nothing here uses.
+
+    That is the scripts for live code, and buttons with a script in an attribute: the policy forbids these.
+    """
     if "script_files" in context:
         context["script_files"] = [
             script
             for script in context["script_files"]
             if "thebe" not in f"{script.filename} {script.attributes.get('body')}"
         ]
+    buttons = context.get("header_buttons", [])
+    for group in (buttons, *(button.get("buttons", []) for button in buttons)):
+        group[:] = [button for button in group if button["type"] != "javascript"]
 
 
 def setup(app: Sphinx) -> dict:
     """Register the three hooks."""
     app.connect("config-inited", configure)
-    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", drop, priority=900)
     app.connect("build-finished", copy)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
