@@ -1,18 +1,18 @@
 """Three sliders over a fitted surface L(N, D): what does a budget buy?"""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import anywidget
 import traitlets
 
 from gptlib.scaling import JointFit
+from gptlib.widgets import script
 
 
 class ScalingExplorer(anywidget.AnyWidget):
     """Sliders for compute, size and tokens, over the contours of a fit and the runs it was fitted to."""
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = script(__file__)
     constants = traitlets.Dict().tag(sync=True)  # E, A, B, alpha, beta
     per_token = traitlets.Float(6.0).tag(sync=True)  # FLOPs per parameter and token
     runs = traitlets.List().tag(sync=True)  # (params, tokens, loss) of each run

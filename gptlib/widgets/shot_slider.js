@@ -1,6 +1,6 @@
 // One more example at a time: the prompt as it stands, and what each model would answer. It needs no kernel.
 
-import { labelled, make, wordBars } from "./parts.js";
+import { CONTROL, FAINT, labelled, make, panel, spoken, wordBars } from "./parts.js";
 
 /** The prompt's lines after so many shots, as the model reads them. */
 export function promptLines({ description, examples, question }, shots) {
@@ -9,20 +9,19 @@ export function promptLines({ description, examples, question }, shots) {
 
 function render({ model, el }) {
   const prompts = model.get("prompts"), predictions = model.get("predictions");
-  const box = make(el, "div", "background:#fff;color:#222;padding:.8em;max-width:720px;font:15px/1.5 system-ui,sans-serif");
+  const box = panel(el);
 
   const choice = document.createElement("select");
-  choice.style.cssText = "font:inherit;color:#222;background:#fff;border:1px solid #767676;border-radius:4px;padding:.2em";
+  choice.style.cssText = CONTROL + ";min-width:0;width:100%";
   prompts.forEach(({ description, question }, i) => choice.add(new Option(`${description} ${question} => ?`, i)));
   labelled(box, "task", choice);
   const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, step: 1, value: 0 });
   const readout = labelled(box, "shots", slider);
 
-  const columns = make(box, "div", "display:grid;grid-template-columns:repeat(auto-fit,minmax(15em,1fr));gap:1em;margin-top:.6em");
-  const text = make(columns, "pre", "margin:0;padding:.6em;background:#f4f4f4;color:#222;font:13px/1.35 ui-monospace,monospace;min-height:min(25em,40vw);white-space:pre-wrap");
+  const columns = make(box, "div", "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em;margin-top:.6em");
+  const text = make(columns, "pre", `margin:0;padding:.6em;background:${FAINT};color:inherit;border:0;font:13px/1.35 ui-monospace,monospace;min-height:min(25em,40vw);white-space:pre-wrap`);
   const answers = make(columns, "div", "display:grid;gap:.7em;align-content:start");
-  const said = make(box, "p", "margin:.6em 0 0");
-  said.setAttribute("aria-live", "polite");
+  const said = spoken(box);
 
   const charts = model.get("names").map((name, i) => {
     const part = make(answers, "div");

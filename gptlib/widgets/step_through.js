@@ -1,8 +1,7 @@
 // One problem, token by token: what the model predicted at each, and what it writes after a changed step. No kernel.
 
-import { labelled, make, wordBars } from "./parts.js";
+import { BLUE, CONTROL, FAINT, ORANGE, labelled, make, panel, spoken, wordBars } from "./parts.js";
 
-const OUTLINE = "#0072B2", CHANGED = "#B54700";
 const COLUMNS = "4.5em minmax(3em,1fr) 5em";
 
 /** A stored token: the word, and the most probable words at its place with their probabilities. */
@@ -25,23 +24,22 @@ export function answerOf({ tokens }) {
 
 function render({ model, el }) {
   const problems = model.get("problems");
-  const box = make(el, "div", "background:#fff;color:#222;padding:.8em;max-width:720px;font:15px/1.5 system-ui,sans-serif");
-  const control = "font:inherit;color:#222;background:#fff;border:1px solid #767676;border-radius:4px;padding:.1em .2em";
+  const box = panel(el);
 
   const choice = document.createElement("select");
-  choice.style.cssText = control + ";min-width:0;width:100%";
+  choice.style.cssText = CONTROL + ";min-width:0;width:100%";
   problems.forEach(({ question }, i) => choice.add(new Option(question, i)));
   labelled(box, "problem", choice, COLUMNS);
   const shown = make(box, "details", "margin:.4em 0");
+  shown.className = "more";  // the book styles those without a class
   make(shown, "summary", "cursor:pointer", "the examples before it");
-  const examples = make(shown, "pre", "margin:.3em 0;padding:.6em;background:#f4f4f4;color:#222;font:12px/1.4 ui-monospace,monospace;white-space:pre-wrap");
+  const examples = make(shown, "pre", `margin:.3em 0;padding:.6em;background:${FAINT};color:inherit;border:0;font:12px/1.4 ui-monospace,monospace;white-space:pre-wrap`);
   const question = make(box, "p", "margin:.4em 0;font-weight:600");
-  const line = make(box, "p", "margin:.4em 0;padding:.6em;background:#f4f4f4;font:13px/2 ui-monospace,monospace;min-height:8em");
+  const line = make(box, "p", `margin:.4em 0;padding:.6em;background:${FAINT};font:13px/2 ui-monospace,monospace;min-height:8em`);
   const slider = Object.assign(document.createElement("input"), { type: "range", min: 1, step: 1, value: 1 });
   const readout = labelled(box, "token", slider, COLUMNS);
   const bars = make(box, "div", "min-height:5em");
-  const said = make(box, "p", "margin:.6em 0 0");
-  said.setAttribute("aria-live", "polite");
+  const said = spoken(box);
 
   let run, wrong;  // wrong: the result that was put in the place of the true one, if any
 
@@ -67,17 +65,17 @@ function render({ model, el }) {
     run.tokens.forEach((token, i) => {
       const { word } = parse(token);
       const place = places.find(([, at]) => at === i);
-      const outline = i === here ? `outline:2px solid ${OUTLINE};outline-offset:1px;` : "";
+      const outline = i === here ? `outline:2px solid ${BLUE};outline-offset:1px;` : "";
       const changed = wrong && place?.[0] === run.step;
       const results = place ? runs.filter(({ step }) => step === place[0]).map(({ result }) => result) : [];
       if (results.includes(word) && (run.step < 0 || place[0] <= run.step)) {
-        const select = make(line, "select", `${control};${outline}${changed ? `color:${CHANGED};font-weight:700;border-color:${CHANGED}` : ""}`);
+        const select = make(line, "select", `${CONTROL};padding:.1em .2em;${outline}${changed ? `color:${ORANGE};font-weight:700;border-color:${ORANGE}` : ""}`);
         select.setAttribute("aria-label", `result of step ${place[0] + 1}`);
         results.forEach((result) => select.add(new Option(result)));
         select.value = word;
         select.addEventListener("change", () => pick(place[0], select.value));
       } else {
-        const colour = run.step >= 0 && i >= run.given ? CHANGED : "#222";
+        const colour = run.step >= 0 && i >= run.given ? ORANGE : "inherit";
         make(line, "span", `color:${colour};${outline}`, word === "\n" ? "\u21b5" : word);
       }
       line.append(" ");
