@@ -114,7 +114,7 @@ def test_the_recorded_rows_of_chapter_7_are_whole():
     best = recorded("best_of_n-cpu")
     assert sorted(zip(best.n, best.seed, strict=True)) == sorted((2**i, s) for i in range(7) for s in seeds)
     models = recorded("reward_models-cpu")
-    assert sorted(models.n_prompts) == [100] * 3 + [1000] * 3 + [3000]  # two seeds are still to come
+    assert sorted(models.n_prompts) == [100] * 3 + [1000] * 3 + [3000] * 3
     assert models[["accuracy", "ceiling"]].stack().between(0.4, 1).all()
     verified = recorded("verifier-cpu")
     assert (
