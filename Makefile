@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NOTEBOOKS := $(filter-out notebooks/exercises/%,$(wildcard notebooks/*.ipynb))
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+MASTERS ?= notebooks/exercises
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench demo adopt clean
+.PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench demo adopt clean \
+  bubblewrap assignments grade grading
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -40,7 +42,7 @@ serve:  ## serve the built site on http://localhost:8000
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first"; exit 1; }
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
-test: lint unit rules nbval site  ## everything: lint, unit tests, notebook rules, every notebook, the site
+test: lint unit rules nbval grading site  ## everything: lint, unit tests, rules, every notebook, the grader, the site
 
 check: lint rules  ## the fast part, for daily work
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit
@@ -56,13 +58,28 @@ rules: setup
 	$(BIN)/python -m pytest -q tests/notebooks
 
 nbval: setup  ## run every notebook from top to bottom and compare the checked cells
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -p no:warnings $(NOTEBOOKS)
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -p no:warnings \
+	  $(NOTEBOOKS) $(wildcard notebooks/exercises/*.ipynb)
+
+grading: setup bubblewrap  ## test the grader with a class of submissions, right, wrong and hostile
+	$(BIN)/python -m pytest -q tests/grading
 
 site: book
 	$(BIN)/python -m pytest -q tests/site
 
 notebooks: setup  ## execute all notebooks in place; NB=01_babygpt picks one
 	TQDM_DISABLE=1 $(BIN)/python notebooks/execute.py $(if $(NB),notebooks/$(NB).ipynb,$(NOTEBOOKS))
+
+# What a submission runs in. As root it is installed, otherwise the grader says what to install.
+bubblewrap:
+	@command -v bwrap >/dev/null || test "$$(id -u)" != 0 || \
+	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends bubblewrap; }
+
+assignments: setup bubblewrap  ## build student's notebooks, solutions and autograders; MASTERS=folder names your own
+	$(BIN)/python -m grading.build $(MASTERS)
+
+grade: setup bubblewrap  ## grade a folder: make grade SUBMISSIONS=folder ASSIGNMENT=01_babygpt
+	$(BIN)/python -m grading.grade "$(SUBMISSIONS)" "$(ASSIGNMENT)"
 
 record: setup  ## record the larger runs of a chapter, a row each, resumable: make record CHAPTER=finetuning
 	$(BIN)/python -m gptlib.record $(CHAPTER)

@@ -1,0 +1,1 @@
+"""Build assignments from masters, and grade a folder of submissions."""
