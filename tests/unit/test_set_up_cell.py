@@ -44,7 +44,7 @@ def wheel(tmp_path_factory):
     shutil.copytree(ROOT / "gptlib", source / "gptlib", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
         shutil.copy(ROOT / name, source)
-    build = "-m pip wheel -q --no-deps --no-build-isolation -w".split()
+    build = ["-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w"]
     subprocess.run([sys.executable, *build, built, source], check=True)
     return next(built.glob("*.whl"))
 
