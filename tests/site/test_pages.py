@@ -142,10 +142,11 @@ def test_the_ledger_links_to_every_claim():
 
 
 def test_chapters_open_on_colab():
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    opener = repository["url"].replace("https://github.com/", "https://colab.research.google.com/github/")
     for name in toc():
         if (ROOT / f"{name}.ipynb").is_file():
-            colab = [link for link in page(SITE / f"{name}.html").links if "colab" in link]
-            assert any(link.endswith(f"/blob/main/{name}.ipynb") for link in colab)
+            assert f"{opener}/blob/{repository['branch']}/{name}.ipynb" in page(SITE / f"{name}.html").links
 
 
 def test_the_root_leads_to_the_book():
