@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -58,3 +60,9 @@ def test_what_has_none_is_found():
     )
     names = ["f", "g", "Data", "Thing.method", "Thing.size", "Thing.make", "Thing.kept"]
     assert list(undocumented(module)) == [f"gptlib.made_up.{name}" for name in names]
+
+
+def test_every_module_has_its_place_on_the_page():
+    page = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(set(MODULES) - {"gptlib"})
