@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import ipywidgets as widgets
+import anywidget
+import traitlets
 
 from gptlib.alignment.preferences import Comparison
+from gptlib.widgets import script
 
 Judge = Callable[[Sequence[Comparison]], Sequence[bool]]  # whether it would have chosen the same
 
@@ -49,63 +51,61 @@ def _choice(line: str) -> Comparison | None:
         return None
 
 
-class Annotate(widgets.VBox):
+class Annotate(anywidget.AnyWidget):
     """A panel that shows one pair after the other and keeps what is chosen in `path`.
 
     `pairs` are (signature, first, second). Pairs that the file has choices for are not asked again, so a
-    restart goes on where it stopped. `judges` names others whose agreement with the reader is shown.
+    restart goes on where it stopped. `judges` names others whose agreement with the reader is shown; they
+    judge every pair at the start, so that a page without a kernel can say it too.
     """
+
+    _esm = script(__file__)
+    pairs = traitlets.List().tag(sync=True)  # still to be asked
+    chosen = traitlets.List().tag(sync=True)  # 0 or 1, of each of them that is answered
+    kept = traitlets.Int().tag(sync=True)  # choices that the file had before
+    judges = traitlets.List().tag(sync=True)  # names
+    agreed = traitlets.List().tag(sync=True)  # [judge]: with how many of the kept choices
+    agrees = traitlets.List().tag(sync=True)  # [judge][pair]: whether with the first, with the second
 
     def __init__(
         self, pairs: Sequence[tuple[str, str, str]], path: str | Path, judges: dict[str, Judge] | None = None
     ):
-        self.path, self.judges = Path(path), judges or {}
+        self.path, judges = Path(path), judges or {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.choices = load_choices(self.path)
-        self.verdicts = {
-            name: list(judge(self.choices)) if self.choices else [] for name, judge in self.judges.items()
-        }
         done = {(c.signature, frozenset((c.chosen, c.rejected))) for c in self.choices}
-        self.to_go = [pair for pair in pairs if (pair[0], frozenset(pair[1:])) not in done]
-        self.signature, self.score = widgets.HTML(), widgets.HTML()
-        self.options = [widgets.Button(layout={"width": "auto"}) for _ in range(2)]
-        for i, button in enumerate(self.options):
-            button.on_click(lambda _, i=i: self.choose(i))
-        super().__init__([self.signature, *self.options, self.score])
-        self._show()
+        to_go = [list(pair) for pair in pairs if (pair[0], frozenset(pair[1:])) not in done]
+        orders = [[Comparison(s, a, b) for s, a, b in to_go], [Comparison(s, b, a) for s, a, b in to_go]]
+        super().__init__(
+            pairs=to_go,
+            kept=len(self.choices),
+            judges=list(judges),
+            agreed=[sum(_verdicts(judge, self.choices)) for judge in judges.values()],
+            agrees=[
+                [list(both) for both in zip(*(_verdicts(judge, order) for order in orders), strict=True)]
+                for judge in judges.values()
+            ],
+        )
 
     def choose(self, which: int) -> None:
         """Prefer the first (0) or the second (1) response of the pair that is shown; go on to the next.
 
         Raises ValueError when all pairs are answered.
         """
-        if not self.to_go:
+        if len(self.chosen) == len(self.pairs):
             raise ValueError("all pairs are answered: give the panel more")
-        signature, *responses = self.to_go[0]
-        choice = Comparison(signature, responses[which], responses[1 - which])
-        save_choice(self.path, choice)
-        self.choices.append(choice)
-        for name, judge in self.judges.items():
-            self.verdicts[name] += judge([choice])
-        del self.to_go[0]
-        self._show()
+        self.chosen = [*self.chosen, which]
 
-    def agreement(self) -> dict[str, float]:
-        """Return the share of the reader's choices that each judge would have made too."""
-        if not self.choices:
-            return {}
-        return {name: sum(verdicts) / len(verdicts) for name, verdicts in self.verdicts.items()}
-
-    def _show(self) -> None:
-        signature, *responses = self.to_go[0] if self.to_go else ("", "", "")
-        for button, response in zip(self.options, responses, strict=True):
-            button.description, button.disabled = response or "(nothing)", not self.to_go
-        title = f"<code>{_plain(signature)}</code>" if self.to_go else "All pairs are answered. Thank you!"
-        self.signature.value = f"<b>Which docstring is better?</b> {title}"
-        shares = ", ".join(f"{share:.0%} with {name}" for name, share in self.agreement().items())
-        told = f"; you agree {shares}" if shares else ""
-        self.score.value = f"{len(self.choices)} choices kept, {len(self.to_go)} to go{told}."
+    @traitlets.observe("chosen")
+    def _keep(self, change: dict) -> None:
+        """Keep what was chosen, here or in the panel, since the last time."""
+        for i in range(len(self.choices) - self.kept, len(change["new"])):
+            signature, *responses = self.pairs[i]
+            which = change["new"][i]
+            choice = Comparison(signature, responses[which], responses[1 - which])
+            save_choice(self.path, choice)
+            self.choices.append(choice)
 
 
-def _plain(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _verdicts(judge: Judge, choices: list[Comparison]) -> list[bool]:
+    return [bool(verdict) for verdict in judge(choices)] if choices else []

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from test_widgets import in_node
+from node import in_node
 
 from gptlib.record import recorded
 from gptlib.widgets import frontier

