@@ -199,6 +199,8 @@ def numbers(models: tuple[Model, ...]) -> dict[str, str]:
         "record-factor": plain(last.flops / first_late.flops),
         "end-line": power(fits(models)["records"].flops(end.year)),
         "last-flops": power(last.flops),
+        "early-median": power(median(model.flops for model in early if model.flops)),
+        "late-median": power(median(model.flops for model in late if model.flops)),
     }
     return found | _ratios(early, late) | _published(models) | _growths(models)
 

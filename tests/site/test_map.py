@@ -126,6 +126,13 @@ class TestFit:
         models = [made(*step) for step in reversed(steps)] + [made("unknown", 2020.5)]
         assert [model.name for model in record_holders(models)] == ["a", "b", "e"]
 
+    def test_a_fit_of_records_is_one_of_the_record_holders(self):
+        models = doubling_every(6.0, noise=3.0)
+        holders = record_holders(models)
+        growth = fit_growth(models, records=True)
+        assert growth.count == len(holders) < len(models) / 2
+        assert growth.doubling == pytest.approx(fit_growth(holders).doubling)
+
     def test_compute_is_that_of_active_parameters(self):
         model = made("m", 2024, params=1e11, active_params=1e10, tokens=1e12)
         assert model.flops == 6e22 and model.per_param == 100
@@ -221,19 +228,19 @@ class TestBrowser:
         check(page, lambda model: True)
 
     def test_filters_reduce_marks_and_rows_alike_and_reset_brings_them_back(self, page):
-        page.get_by_label("weights published", exact=True).uncheck()
+        page.get_by_role("checkbox", name="weights published", exact=True).uncheck()
         check(page, lambda m: m.openness != "weights")
-        page.get_by_label("Organisation").fill("goo")
+        page.get_by_role("searchbox", name="Organisation").fill("goo")
         check(page, lambda m: m.openness != "weights" and "goo" in m.organisation.lower())
-        page.get_by_label("From").fill("2021")
-        page.get_by_label("to", exact=True).fill("2022")
+        page.get_by_role("spinbutton", name="From").fill("2021")
+        page.get_by_role("spinbutton", name="to", exact=True).fill("2022")
         check(
             page,
             lambda m: m.openness != "weights" and "Google" in m.organisation and 2021 <= m.day.year <= 2022,
         )
         page.get_by_role("button", name="Reset").click()
         check(page, lambda model: True)
-        assert page.get_by_label("Organisation").input_value() == ""
+        assert page.get_by_role("searchbox", name="Organisation").input_value() == ""
 
     def test_a_head_sorts_by_number_and_leaves_the_unknown_last(self, page):
         head = page.get_by_role("columnheader", name="Parameters")
@@ -267,7 +274,7 @@ class TestBrowser:
         assert page.locator('#map-size .dot[tabindex="0"]').count() == 1
 
     def test_a_filter_leaves_a_mark_to_tab_to(self, page):
-        page.get_by_label("weights published", exact=True).uncheck()
+        page.get_by_role("checkbox", name="weights published", exact=True).uncheck()
         assert page.locator('#map-size .dot[tabindex="0"]:not(.is-hidden)').count() == 1
 
     def test_no_id_stands_twice(self, page):
