@@ -69,8 +69,7 @@ def say_what_made_it(app: Sphinx, doctree: nodes.document) -> None:
             f"Outputs of this page: {made_by['minutes']:g} minutes on {made_by['device']}, "
             f"Python {made_by['python']}, torch {made_by['torch']}. "
         )
-    for link in (how_to(docname), colab(app, docname), download(docname)):
-        line += [link, nodes.Text(" ")]
+    line += [how_to(docname), nodes.Text(" · "), colab(app, docname), nodes.Text(" · "), download(docname)]
     title = doctree.next_node(nodes.title)
     title.parent.insert(title.parent.index(title) + 1, line)
 

@@ -132,6 +132,24 @@ def test_a_notebook_without_outputs_needs_no_run(tmp_path):
     assert "A chapter" not in re.search("<table.*?</table>", how_to, re.DOTALL).group()
 
 
+def test_a_signature_names_types_by_their_last_part(tmp_path):
+    (tmp_path / "made_up.py").write_text(
+        "from collections import Counter\nfrom dataclasses import dataclass, field\n\n"
+        '@dataclass\nclass Tally:\n    """What was counted."""\n\n'
+        "    n: Counter = field(default_factory=Counter)\n"
+    )
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path[:0] = [{str(EXTENSIONS)!r}, {str(tmp_path)!r}]\n"
+        'extensions = ["sphinx.ext.autodoc", "signatures"]\nautodoc_typehints_format = "short"\n'
+        "python_use_unqualified_type_names = True\n"
+    )
+    (tmp_path / "index.rst").write_text("Page\n====\n\n.. autoclass:: made_up.Tally\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", tmp_path, tmp_path / "_build"]
+    subprocess.run(command, check=True)
+    page = re.sub("<[^>]*>", "", (tmp_path / "_build" / "index.html").read_text())
+    assert "Tally(n: Counter = ...)" in page
+
+
 @pytest.mark.parametrize(
     ("outputs", "more", "complaint"),
     [
