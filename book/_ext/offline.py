@@ -11,7 +11,10 @@ from sphinx.application import Sphinx
 from sphinx.errors import ConfigError
 
 NODE_MODULES = Path(__file__).parents[1] / "vendor" / "node_modules"
+FONTS = "@fontsource-variable/noto-sans/files/noto-sans-latin-wght"
 COPIED = {
+    f"{FONTS}-normal.woff2": "noto-sans-normal.woff2",
+    f"{FONTS}-italic.woff2": "noto-sans-italic.woff2",
     "mathjax/es5/tex-mml-chtml.js": "mathjax/tex-mml-chtml.js",
     "mathjax/es5/output/chtml/fonts/woff-v2": "mathjax/output/chtml/fonts/woff-v2",
     "onnxruntime-web/dist/ort.wasm.min.mjs": "ort/ort.wasm.min.mjs",

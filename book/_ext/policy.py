@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-WASM = ("book/babygpt",)  # these compile WebAssembly
+WASM = ("book/babygpt.html",)  # these compile WebAssembly
 WIDGET = "application/vnd.jupyter.widget-state+json"  # a page with widgets holds their scripts as texts
 DATA = ("json", "thebe", "template")  # script elements that no browser runs
 SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
@@ -52,11 +52,11 @@ def write(app: Sphinx, error: Exception | None) -> None:
     """Write its policy into each page that was built, instead of the one it may have."""
     if error or app.builder.format != "html":
         return
-    present = re.compile(re.escape(META).replace(r"\{\}", "[^\"]*") + "\n")
-    for name in (*app.env.found_docs, "genindex", "search"):
-        path = Path(app.outdir) / f"{name}.html"
+    present = re.compile(re.escape(META).replace(r"\{\}", '[^"]*') + "\n")
+    out = Path(app.outdir)
+    for path in out.rglob("*.html"):
         html = present.sub("", path.read_text(encoding="utf-8"))
-        meta = META.format(policy(html, wasm=name in WASM))
+        meta = META.format(policy(html, wasm=path.relative_to(out).as_posix() in WASM))
         path.write_text(html.replace(CHARSET, f"{CHARSET}\n{meta}", 1), encoding="utf-8")
 
 

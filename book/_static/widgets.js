@@ -1,5 +1,5 @@
 // Run the anywidgets of a page from the state that its notebook saved, without a kernel and without Jupyter's
-// widget manager, which is 3.5 MB. A widget that needs Python says so, and shows what it printed last.
+// widget manager, which is 3.5 MB. A widget that needs Python says so, and what it showed last.
 
 /** The part of anywidget's model that works without a kernel. */
 class Model extends EventTarget {
@@ -40,13 +40,15 @@ async function run(state, el) {
   await made.render({ model, el });
 }
 
-/** What a widget and those inside it printed while the notebook ran. */
-function printed(models, { state }) {
-  const own = (state.outputs ?? []).map(({ text }) => text ?? "").join("");
-  return own + (state.children ?? []).map((child) => printed(models, models[child.slice("IPY_MODEL_".length)])).join("");
+/** The text that a widget and those inside it showed when the notebook was run. */
+function shown(models, { model_name, state }) {
+  const parts = (state.outputs ?? []).map(({ text }) => text ?? "");
+  if (model_name === "HTMLModel") parts.push(new DOMParser().parseFromString(state.value, "text/html").body.textContent);
+  parts.push(...(state.children ?? []).map((child) => shown(models, models[child.slice("IPY_MODEL_".length)])));
+  return parts.filter(Boolean).join("\n");
 }
 
-/** Say that a widget needs Python, above what it printed. */
+/** Say that a widget needs Python, above what it showed. */
 function explain(text, el) {
   const note = document.createElement("p");
   note.textContent = "The controls here ask Python: open the chapter on Colab, or run it at home, to use them.";
@@ -67,6 +69,6 @@ for (const view of document.querySelectorAll('script[type="application/vnd.jupyt
     run(model.state, el);
   } else {
     el.className = "needs-python";
-    explain(printed(models, model), el);
+    explain(shown(models, model), el);
   }
 }
