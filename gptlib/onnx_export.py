@@ -44,7 +44,11 @@ def export_onnx(model: GPT, path: str | Path) -> float:
     """
     path, was_training = Path(path), model.training
     open_model = OpenGPT(model).eval()
-    _halve(_exported(open_model), path)
+    exported = _exported(open_model)
+    _forget_origins(exported)
+    _halve(exported.graph)
+    onnx.checker.check_model(exported)
+    onnx.save(exported, path)
     difference = largest_difference(open_model, path)
     model.train(was_training)
     if not difference <= TOLERANCE:  # nor NaN
@@ -92,16 +96,25 @@ def _exported(model: OpenGPT) -> onnx.ModelProto:
         logger.setLevel(level)
 
 
-def _halve(exported: onnx.ModelProto, path: Path) -> None:
-    """Store large tensors that float16 holds exactly as float16, with a cast behind each; write the file."""
+def _forget_origins(exported: onnx.ModelProto) -> None:
+    """Drop what the exporter notes of each value, the lines of this machine's files among it."""
     graph = exported.graph
+    parts = (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (exported, graph, *parts):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def _halve(graph: onnx.GraphProto) -> None:
+    """Store large tensors that float16 holds exactly as float16, with a cast behind each."""
     casts = []
     for tensor in graph.initializer:
         full = numpy_helper.to_array(tensor)
         if full.dtype != np.float32 or full.size < LARGE:
             continue
-        half = full.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), full):
+        with np.errstate(over="ignore"):  # what becomes infinite differs, and stays as it was
+            half = full.astype(np.float16)
+        if not np.array_equal(half, full):
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
@@ -109,5 +122,3 @@ def _halve(exported: onnx.ModelProto, path: Path) -> None:
     nodes = casts + list(graph.node)  # a value is made before it is used
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.checker.check_model(exported)
-    onnx.save(exported, path)

@@ -56,6 +56,12 @@ def test_matrices_are_stored_in_two_bytes_a_number(modern):
     assert half >= 0.95 * model.n_params
 
 
+def test_the_file_names_no_file_of_this_machine(modern):
+    _, path, _ = modern
+    content = path.read_bytes()
+    assert b"gptlib" not in content and b".py" not in content
+
+
 def test_numbers_that_float16_does_not_hold_keep_four_bytes(tmp_path):
     model = trained(**MODERN)
     with torch.no_grad():
