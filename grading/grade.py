@@ -50,24 +50,22 @@ class Submission:
 
 def find(folder: Path) -> list[Submission]:
     """Return an entry a student: a notebook in the folder, or in a folder that has the student's name."""
-    entries: dict[str, list[Path]] = {}
+    entries: dict[str, tuple[str, list[Path]]] = {}
     for place in sorted(folder.iterdir()):
         if not place.name.startswith("."):
             is_folder = place.is_dir() and not place.is_symlink()
             name = COPY.sub("", place.name if is_folder else place.stem)
             files = [path for path in place.rglob("*") if _is_handed_in(path)] if is_folder else [place]
-            entries.setdefault(name.casefold(), []).extend(files or [place])
-    return sorted((_entry(paths, folder) for paths in entries.values()), key=lambda entry: entry.student)
+            entries.setdefault(name.casefold(), (name, []))[1].extend(files or [place])
+    return sorted((_entry(*entry) for entry in entries.values()), key=lambda entry: entry.student)
 
 
 def _is_handed_in(path: Path) -> bool:
     return path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts
 
 
-def _entry(paths: list[Path], folder: Path) -> Submission:
+def _entry(name: str, paths: list[Path]) -> Submission:
     """Return a student's entry, with what is wrong with it."""
-    name = paths[0].relative_to(folder).parts[0]
-    name = COPY.sub("", name.removesuffix(paths[0].suffix) if name == paths[0].name else name)
     if not NAME.fullmatch(name) or not name.isprintable():
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
         return Submission(f"unnamed {digest}", None, f"bad file name: {ascii(name)[:100]}")

@@ -16,7 +16,7 @@ MODULES = {
 ALLOWED = {  # of modules that are harmless in part
     "os": {"path", "cpu_count"},
     "shutil": set(),
-    "sys": {"float_info", "maxsize", "stdout", "version", "version_info"},
+    "sys": {"exit", "float_info", "maxsize", "stderr", "stdout", "version", "version_info"},
 }
 REFUSED = {"torch": {"_C", "compile", "export", "fx", "jit", "ops", "overrides"}}
 NAMES = {

@@ -1,0 +1,93 @@
+"""What is built from a master: a notebook that stands alone, its solution, and nothing that gives it away."""
+
+import copy
+import json
+import zipfile
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell
+from toy import POINTS, SECRETS, master
+
+from grading.build import BadMaster, build
+
+MASTERS = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
+
+
+def test_the_solution_earns_all_and_the_students_file_nothing(toy):
+    solution, student = toy.results
+    assert {name: solution.points(name) for name in POINTS} == POINTS
+    assert {name: student.points(name) for name in POINTS} == dict.fromkeys(POINTS, 0)
+
+
+def test_nothing_of_a_solution_or_a_hidden_test_is_in_the_students_file(toy):
+    text = nbformat.writes(toy.student)
+    assert not [secret for secret in SECRETS if secret in text]
+    assert "raise NotImplementedError" in text and "guess = ..." in text and "test_zero" in text
+
+
+def test_the_students_notebook_runs_from_top_to_bottom_with_nothing_beside_it(toy, tmp_path):
+    notebook = copy.deepcopy(toy.student)
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == list(range(1, 7))
+    raised = [output.ename for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert raised == ["NotImplementedError", "NotImplementedError"]  # by the checks, each in its cell
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("return x * 2", "return x * 3", "the solution fails a check of q1_double"),
+        ("points: 5", "points: 6", "its tests have 5 points, the question has 6"),
+        ("# Toy", "# Toy\n\n    assert double(17) == 34", "holds a line of a solution or of a hidden test"),
+        ("guess == 7", "True or guess", "a notebook without answers earns points"),
+        ("**Rubric.**", "", "no **Rubric.**"),
+        ("import math\n", "import inspect\n", "not clean"),
+    ],
+)
+def test_a_bad_master_is_refused(tmp_path, old, new, complaint):
+    notebook = master()
+    if old == "import math\n":  # given cells are never suspicious: put it into an answer
+        old, new = "    return x * 2", "    import inspect\n    return x * 2"
+    for cell in notebook.cells:
+        cell["source"] = cell.source.replace(old, new)
+    nbformat.write(notebook, tmp_path / "99_bad.ipynb")
+    with pytest.raises(BadMaster, match=complaint.replace("*", r"\*")):
+        build(tmp_path / "99_bad.ipynb", tmp_path, None)
+
+
+def test_what_otter_refuses_is_refused(tmp_path):
+    notebook = master()
+    notebook.cells.append(new_code_cell("1"))
+    notebook.cells[3]["source"] = "# BEGIN QUESTION\nname: q1\nno_such_key: 1"
+    nbformat.write(notebook, tmp_path / "99_bad.ipynb")
+    with pytest.raises(BadMaster, match="otter assign refuses"):
+        build(tmp_path / "99_bad.ipynb", tmp_path, None)
+
+
+def test_the_autograder_installs_torch_for_the_cpu_and_gptlib_from_the_repository(toy):
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    with zipfile.ZipFile(toy.package) as file:
+        setup = file.read("setup.sh").decode()
+        assert json.loads(file.read("assignment.json"))["name"] == "99_toy"
+    assert f"git+{repository}" in setup and "--torch-backend cpu" in setup
+
+
+@pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
+def test_a_master_of_the_book_builds_and_its_committed_prompt_is_up_to_date(path, tmp_path):
+    solution, _ = build(path, tmp_path, tmp_path / "prompts")
+    assert solution.seconds < 120
+    built = (tmp_path / "prompts" / path.name).read_text(encoding="utf-8")
+    committed = (path.parent / "student" / path.name).read_text(encoding="utf-8")
+    assert built == committed, "run make assignments, and commit notebooks/exercises/student"
+    assert all(not cell.get("outputs") for cell in nbformat.read(path, 4).cells)
+
+
+def test_there_are_masters_and_no_page_of_the_book_is_one():
+    assert MASTERS
+    contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    assert not [path for path in MASTERS if f"exercises/{path.stem}" in contents]
+    assert not [path for path in MASTERS if f"exercises/student/{path.stem}" not in contents]
