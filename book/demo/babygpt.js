@@ -85,10 +85,11 @@ function drawBars() {
   const bars = find(".bars");
   bars.replaceChildren();
   for (const [id, p] of candidates(logits, +temperature.value, +topK.value).slice(0, SHOWN)) {
-    const button = make(make(bars, "li"), "button", { type: "button", ariaLabel: `append “${spoken(id)}”, ${percent(p)}` });
+    const button = make(make(bars, "li"), "button", { type: "button" });
     make(button, "span", { className: "token", textContent: visible(id) });
     make(make(button, "span", { className: "track" }), "span", { className: "bar" }).style.width = `${100 * p}%`;
     make(button, "span", { className: "percent", textContent: percent(p) });
+    make(button, "span", { className: "visually-hidden", textContent: `append “${spoken(id)}”` });
     button.addEventListener("click", async () => {
       prompt.value += tokenText(id);
       await read();

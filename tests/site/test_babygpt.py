@@ -36,6 +36,7 @@ TEXTS = [
     "emoji 👩‍👩‍👧 and 🇨🇭 flags",
     "no-break\u00a0space thin\u2009space next\u0085line ideographic\u3000space",
     "byte order mark \ufeff inside, \u200b zero width",
+    "\ufeffbyte order mark first",
     "<|endoftext|>", "a<|endoftext|>b <|endoftext|>", "<|endof text|>",
     "!!! ??? ... --- === >>> (((x))) [1:2] {3: 4} \\ / | ~ ` @ # $ % ^ & *",
     "\x00\x01\x7f control",
