@@ -222,6 +222,7 @@ function show(written, from) {
   text.replaceChildren();
   make(text, "span", { className: "given", textContent: before });
   make(text, "span", { className: "new", textContent: model.tokenizer.decode(written).slice(before.length) });
+  text.scrollTop = text.scrollHeight;
 }
 
 /* What is heard. */
