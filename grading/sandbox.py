@@ -27,9 +27,10 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternative
 class Limits:
     """What a submission may use."""
 
-    cell: float = 60.0  # seconds, a cell
-    test: float = 20.0  # seconds, a call of the student's in a test
-    total: float = 600.0  # seconds, all of it
+    cell: float = 60.0  # seconds of work, a cell
+    test: float = 20.0  # seconds of work, a call of the student's in a test
+    waits: float = 3.0  # times as long by the clock, then the process is ended
+    total: float = 900.0  # seconds by the clock, after which nothing new begins
     megabytes: int = 6144  # of addresses, a process; torch alone takes about two thousand
     memory: int = 4096  # MB in use, all processes together
     files: int = 256  # MB, written

@@ -11,8 +11,6 @@ from gptlib import exercises
 from grading.sandbox import Limits, Sandbox
 from grading.wire import Died, decode, dump
 
-GRACE = 3.0  # seconds between the student's own alarm and the end of patience
-
 
 class StandIn:
     """An object of the student's, held by number: call it, read its attributes and items."""
@@ -77,7 +75,7 @@ class Student:
         channel = self.sandbox.channel
         channel.send(message | {"seconds": seconds}, data)
         while True:
-            reply, content = channel.receive(seconds + GRACE)
+            reply, content = channel.receive(seconds * self.limits.waits)
             if "callback" in reply:
                 self.call_back(reply, content)
             elif "raised" in reply:

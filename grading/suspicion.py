@@ -35,13 +35,14 @@ MOST = 6  # reasons told
 LONGEST = 200_000  # characters of a cell that is read
 
 
-def reasons(cells: list[tuple[int, str]]) -> list[str]:
-    """Return, for numbered sources of cells, what a person should look at."""
+def reasons(cells: list[tuple[int, str]], given: list[str]) -> list[str]:
+    """Return what a person should look at in numbered sources of cells, other than those given."""
     found: dict[str, int] = {}
     modules: dict[str, str] = {}  # by the name that they were given
     for number, source in cells:
         for reason in _look(source, modules):
-            found.setdefault(reason, number)
+            if source not in given:
+                found.setdefault(reason, number)
     told = [f"cell {number} {reason}" for reason, number in found.items()]
     return told[:MOST] + ([f"and {len(told) - MOST} more"] if len(told) > MOST else [])
 
@@ -88,10 +89,10 @@ def _used(node: ast.AST, modules: dict[str, str]) -> Iterator[str]:
     match node:
         case ast.Name(id=name) if name in NAMES or _is_inner(name):
             yield f"uses {name}"
-        case ast.Attribute(attr=name) if name in ATTRIBUTES or _is_inner(name):
-            yield f"uses .{name}"
         case ast.Attribute(value=ast.Name(id=base), attr=name) if _is_refused(modules.get(base, ""), name):
             yield f"uses {base}.{name}"
+        case ast.Attribute(attr=name) if name in ATTRIBUTES or _is_inner(name):
+            yield f"uses .{name}"
         case ast.FunctionDef(name=name) if _is_inner(name):
             yield f"defines {name}"
         case ast.Call(func=ast.Name(id="getattr"), args=[_, name, *_]) if not isinstance(name, ast.Constant):

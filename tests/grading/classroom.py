@@ -40,7 +40,7 @@ def without_metadata(notebook):
     for cell in notebook.cells:
         cell["metadata"] = {}
         cell.pop("id", None)
-    return notebook | {"metadata": {}, "nbformat_minor": 4}
+    return NotebookNode(notebook | {"metadata": NotebookNode(), "nbformat_minor": 4})
 
 
 def duplicated(notebook):
@@ -48,18 +48,18 @@ def duplicated(notebook):
     twice = [copy.deepcopy(cell) for cell in notebook.cells for _ in range(2)]
     for number, cell in enumerate(twice):
         cell["id"] = f"cell-{number}"
-    return notebook | {"cells": twice}
+    return NotebookNode(notebook | {"cells": twice})
 
 
 def reordered(notebook):
     """From the last cell to the first."""
-    return notebook | {"cells": notebook.cells[::-1]}
+    return NotebookNode(notebook | {"cells": notebook.cells[::-1]})
 
 
 def with_large_output(notebook):
     """100 MB stored below a cell."""
     cell = new_code_cell("1", outputs=[new_output("stream", text="x" * 100_000_000)])
-    return notebook | {"cells": [*notebook.cells, cell]}
+    return NotebookNode(notebook | {"cells": [*notebook.cells, cell]})
 
 
 LIBRARY = """

@@ -17,7 +17,7 @@ from grading.build import build  # noqa: E402
 from grading.grade import grade_folder  # noqa: E402
 from grading.sandbox import Limits, has_bubblewrap  # noqa: E402
 
-SHORT = Limits(cell=3, test=3, total=60, megabytes=8192, memory=1200, files=64, processes=24)
+SHORT = Limits(cell=2, test=2, waits=6, total=600, megabytes=8192, memory=1200, files=64, processes=24)
 
 
 def pytest_sessionstart(session):
