@@ -1,6 +1,6 @@
 """Write a GPT as an ONNX file, which other runtimes read: a browser's, say. Needs the extra `demo`.
 
-Shapes: T time (tokens), V vocabulary, nh heads.
+Shapes: T time (tokens), C channels (n_embd), V vocabulary, nh heads.
 """
 
 import logging
@@ -31,8 +31,12 @@ class OpenGPT(nn.Module):
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """(1, T) int64 -> logits of the next token (V,), attention weights (n_layer, nh, T, T)."""
-        logits = self.model.head(self.model.states(ids)[:, -1])  # (1, V)
-        return logits[0], self.model.attention_maps(ids)[:, 0]
+        x, maps = self.model.embed(ids), []  # (1, T, C)
+        for block in self.model.blocks:  # once for both: not every exporter merges two passes into one
+            maps.append(block.attention.weights(block.norm1(x)))
+            x = block(x)
+        logits = self.model.head(self.model.norm(x[:, -1]))  # (1, V)
+        return logits[0], torch.cat(maps)
 
 
 def export_onnx(model: GPT, path: str | Path) -> float:
