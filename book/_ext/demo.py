@@ -52,8 +52,6 @@ def facts(app: Sphinx, config) -> None:
             "vocabulary": f"{known['config']['vocab_size']:,}",
             "loss": f"{known['validation_loss']:.2f}",
             "bits": f"{known['validation_bits_per_character']:.2f}",
-            "device": known["device"],
-            "minutes": f"{known['minutes']:.0f}",
         },
     }
 
