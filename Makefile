@@ -64,8 +64,8 @@ nbval: setup  ## run every notebook from top to bottom and compare the checked c
 grading: setup bubblewrap  ## test the grader with a class of submissions, right, wrong and hostile
 	$(BIN)/python -m pytest -q tests/grading
 
-site: book
-	$(BIN)/python -m pytest -q tests/site
+site: book  ## build the site and visit every page of it in a browser; screenshots in _build/screenshots
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup tests/site
 
 notebooks: setup  ## execute all notebooks in place; NB=01_babygpt picks one
 	TQDM_DISABLE=1 $(BIN)/python notebooks/execute.py $(if $(NB),notebooks/$(NB).ipynb,$(NOTEBOOKS))

@@ -85,7 +85,12 @@ ALIVE = {
 }
 
 
-@pytest.fixture(scope="module", params=[*PAGES, "genindex", "search"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in (*PAGES, "genindex", "search")
+    ],
+)
 def visit(request, browser, site_url):
     """One page after the other, loaded once for all tests of it, in a window that then grows."""
     context = browser.new_context(viewport={"width": NARROW, "height": 800}, color_scheme="light")
@@ -170,7 +175,7 @@ def test_the_page_can_be_used_by_all(visit, name, width, mode):
     page.evaluate("mode => Object.assign(document.documentElement.dataset, { mode, theme: mode })", mode)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(
-        path=SCREENSHOTS / f"{name.replace('/', '-')}-{width}-{mode}.png",
+        path=SCREENSHOTS / f"{name.replace('/', '-')}-{width}-{mode}.jpg",
         full_page=True,
         animations="disabled",
     )

@@ -1,7 +1,7 @@
 """The Content-Security-Policy of the built pages: it lets the site itself work, and nothing else."""
 
 import pytest
-from built import SITE, toc
+from built import SITE
 from policy import META, inline, policy
 
 PAGE = "<html><head>{}</head><body>{}</body></html>"
@@ -38,7 +38,7 @@ def test_a_page_runs_its_own_scripts_and_not_those_slipped_in(page, tmp_path):
     assert page.title() == "worked"
 
 
-@pytest.mark.parametrize("name", toc())
+@pytest.mark.parametrize("name", ["book/intro", "book/babygpt", "notebooks/04_in_context_learning"])
 def test_what_is_slipped_into_a_page_is_blocked(page, site_url, name):
     def slip(route):
         answer = route.fetch()
