@@ -12,6 +12,7 @@ AXE = ROOT / "book" / "vendor" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "_build" / "screenshots"
 MEGABYTE = 1_000_000
 WIDE, NARROW = 1280, 375
+TALLEST = 60_000  # pixels of a screenshot; a JPEG has room for 65,535
 # Every picture, a lazy one too, and every equation and widget stands before we look.
 SETTLED = """async () => {
   for (const image of document.images) image.loading = "eager";
