@@ -30,7 +30,7 @@ VERBS = frozenset(_VERBS.split())
 
 _SMALL = "a an and as at by for from if in is it its of on or that the this to with"
 SMALL_WORDS = frozenset(_SMALL.split())
-NOISE = 0.5  # of an annotator, in units of the reward: two of them agree on 75 % of pairs, InstructGPT's on 73
+NOISE = 0.5  # of an annotator, in units of the reward: two agree on 75 % of pairs, InstructGPT's on 73
 OPINIONS = 0.3  # how far the annotators' weights differ: standard deviation of their logarithms
 
 
