@@ -149,13 +149,16 @@ def check_rules(questions: list[dict], student: NotebookNode) -> None:
     """Raise BadMaster where points do not add up, or the student's file holds what it must not."""
     for question in questions:
         name, points = question["name"], sum(split_points(question["tests"]))
+        if "points" not in question:
+            raise BadMaster(f"{name} has no points: name them beside its name")
         if not question["manual"] and points != question["points"]:
             raise BadMaster(f"{name}: its tests have {points} points, the question has {question['points']}")
         if question["manual"] and "**Rubric.**" not in question["rubric"]:
             raise BadMaster(f"{name} is marked by hand and has no **Rubric.**")
     kept_back = [question[part] for question in questions for part in ("solution", "rubric")]
     kept_back += [check for question in questions for check in question["hidden"]]
-    public = [cell.source for cell in student.cells if "answer" not in cell.metadata.get("tags", [])]
+    given = [cell for cell in student.cells if cell.cell_type == "code"]
+    public = [cell.source for cell in given if "answer" not in cell.metadata.get("tags", [])]
     shown = {line.strip() for source in public for line in source.split("\n")}
     shown |= {line.strip() for question in questions for line in stub(question["solution"]).split("\n")}
     text = nbformat.writes(student)

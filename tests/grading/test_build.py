@@ -9,11 +9,11 @@ import pytest
 import yaml
 from conftest import ROOT
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell
-from toy import POINTS, SECRETS, master
+from toy import HIDDEN_DOUBLE, POINTS, SECRETS, master
 
 from grading.build import BadMaster, build
 
+HIDDEN_LINE = HIDDEN_DOUBLE.split("\n")[1].strip()
 MASTERS = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
 
 
@@ -42,8 +42,9 @@ def test_the_students_notebook_runs_from_top_to_bottom_with_nothing_beside_it(to
     [
         ("return x * 2", "return x * 3", "the solution fails a check of q1_double"),
         ("points: 5", "points: 6", "its tests have 5 points, the question has 6"),
-        ("# Toy", "# Toy\n\n    assert double(17) == 34", "holds a line of a solution or of a hidden test"),
+        ("# Toy", f"# Toy\n\n    {HIDDEN_LINE}", "holds a line of a solution or of a hidden test"),
         ("guess == 7", "True or guess", "a notebook without answers earns points"),
+        ("points: 3\n", "", "q1_double has no points"),
         ("**Rubric.**", "", "no **Rubric.**"),
         ("import math\n", "import inspect\n", "not clean"),
     ],
@@ -61,8 +62,7 @@ def test_a_bad_master_is_refused(tmp_path, old, new, complaint):
 
 def test_what_otter_refuses_is_refused(tmp_path):
     notebook = master()
-    notebook.cells.append(new_code_cell("1"))
-    notebook.cells[3]["source"] = "# BEGIN QUESTION\nname: q1\nno_such_key: 1"
+    notebook.cells[3]["source"] = "# BEGIN QUESTION\nno_name: q1"
     nbformat.write(notebook, tmp_path / "99_bad.ipynb")
     with pytest.raises(BadMaster, match="otter assign refuses"):
         build(tmp_path / "99_bad.ipynb", tmp_path, None)
