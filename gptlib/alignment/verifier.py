@@ -29,6 +29,7 @@ from gptlib.model import GPT
 WIDTH, TRAINED_STEPS = 48, 900  # of the model that starts, which is often wrong
 STEPS, GROUP, LR = 40, 16, 4e-4  # of its improvement; GROUP prompts a step, as many answers to each
 N_PROMPTS = 1000  # problems to improve on
+N_HELD_OUT = 500  # problems to be judged by
 SAMPLES = 4  # answers to a problem, that people compare
 CARE = 0.75  # how often people, who do not check the sums, prefer the right answer of two
 
@@ -68,7 +69,7 @@ def verified_scores(seed: int, steps: int = STEPS, width: int = WIDTH) -> dict[s
     """
     start = reasoning_model(width, seed, TRAINED_STEPS)
     prompts = draw_prompts("arithmetic", True, N_PROMPTS, seed, held_out=False)
-    held_out = draw_prompts("arithmetic", True, 500)
+    held_out = draw_prompts("arithmetic", True, N_HELD_OUT)
     ids, asked = ([TOKENIZER.encode(prompt.text) for prompt in some] for some in (prompts, held_out))
     pairs = judged(start, prompts, seed)
     people = train_reward_model(start, pairs, seed=seed)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import zipfile
 
 import nbformat
@@ -13,6 +14,7 @@ from toy import HIDDEN_DOUBLE, POINTS, SECRETS, master
 
 from grading.build import BadMaster, build
 
+INSTRUCTOR = (ROOT / "book" / "instructor.md").read_text(encoding="utf-8")
 HIDDEN_LINE = HIDDEN_DOUBLE.split("\n")[1].strip()
 MASTERS = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
 
@@ -91,3 +93,20 @@ def test_there_are_masters_and_no_page_of_the_book_is_one():
     contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     assert not [path for path in MASTERS if f"exercises/{path.stem}" in contents]
     assert not [path for path in MASTERS if f"exercises/student/{path.stem}" not in contents]
+
+
+@pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
+def test_points_and_minutes_are_told_as_they_are(path):
+    master = nbformat.read(path, 4)
+    heads = [
+        cell.source.partition("\n")[2] for cell in master.cells if cell.source.startswith("# BEGIN QUESTION")
+    ]
+    questions = [yaml.safe_load(head) for head in heads]
+    points = sum(question["points"] for question in questions)
+    by_hand = sum(question["points"] for question in questions if question.get("manual"))
+    introduction = next(cell.source for cell in master.cells if cell.cell_type == "markdown")
+    assert f"*Points:* {points}, of which {by_hand} are marked by hand" in introduction
+    [minutes] = re.findall(r"about (\d+) minutes", introduction)
+    assert 60 <= int(minutes) <= 90 and 5 <= len(questions) <= 8
+    [row] = [line for line in INSTRUCTOR.splitlines() if f"student/{path.name}" in line]
+    assert row.endswith(f"| {minutes} | {points}, {by_hand} |")

@@ -175,11 +175,14 @@ def test_the_page_can_be_used_by_all(visit, name, width, mode):
     page.set_viewport_size({"width": width, "height": 800})
     page.evaluate("mode => Object.assign(document.documentElement.dataset, { mode, theme: mode })", mode)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(
+    height = min(page.evaluate("document.documentElement.scrollHeight"), TALLEST)
+    picture = page.screenshot(
         path=SCREENSHOTS / f"{name.replace('/', '-')}-{width}-{mode}.jpg",
         full_page=True,
+        clip=dict(x=0, y=0, width=width, height=height),
         animations="disabled",
     )
+    assert picture
     assert not page.evaluate(OUTSIDE)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert not page.evaluate(VIOLATIONS)

@@ -377,6 +377,7 @@ def test_people_prefer_the_right_answer_as_often_as_they_take_care(monkeypatch):
 
 def test_rows_of_the_verifier_are_whole(monkeypatch):
     monkeypatch.setattr(verifier, "N_PROMPTS", 16)
+    monkeypatch.setattr(verifier, "N_HELD_OUT", 8)
     monkeypatch.setattr(verifier, "TRAINED_STEPS", 2)
     monkeypatch.setattr(verifier, "train_reward_model", lambda start, pairs, seed: RewardModel(start))
     monkeypatch.setattr(RewardModel, "normalise", lambda self, responses: None)
