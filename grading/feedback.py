@@ -47,6 +47,10 @@ def write_page(folder: Path, student: str, result: Result, assignment: Assignmen
     body = []
     if result.status != "graded":
         body.append(f"<p><strong>Not graded: {html.escape(result.status)}</strong></p>")
+    counted = [question for question in assignment.questions if not question["manual"]]
+    earned = sum(result.points(question["name"]) for question in counted)
+    most = sum(question["points"] for question in counted)
+    body.append(f"<p><strong>{earned:g} of {most:g} points</strong>, before what is marked by hand.</p>")
     told = result.told()
     for question in assignment.questions:
         body.append(f"<h2>{html.escape(title_of(question))}</h2>")
@@ -96,7 +100,8 @@ def statistics(out: Path, rows: list[dict], assignment: Assignment) -> None:
         shares = [100 * float(row[question["name"]]) / question["points"] for row in counted]
         if shares:
             ax.barh(place, sum(shares) / len(shares), color=plots.COLORS["train"], height=0.6)
-            ax.scatter(shares, [place] * len(shares), color=plots.COLORS["model"], s=18, alpha=0.5, zorder=3)
+            beside = [place + 0.25 * (2 * i / max(len(shares) - 1, 1) - 1) for i in range(len(shares))]
+            ax.scatter(shares, beside, color=plots.COLORS["model"], s=18, alpha=0.6, zorder=3)
     ax.set_yticks(range(len(questions)), [question["name"] for question in questions])
     ax.invert_yaxis()
     ax.set(xlim=(-2, 102), xlabel="points earned, in percent (bar: mean; dots: students)")

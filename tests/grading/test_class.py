@@ -70,7 +70,7 @@ def test_pages_tell_what_was_earned_and_nothing_hidden(graded):
         page = (graded.out / "feedback" / f"{student}.html").read_text(encoding="utf-8")
         assert not [secret for secret in SECRETS if secret in page]
     page = (graded.out / "feedback" / "wrong_double.html").read_text(encoding="utf-8")
-    assert "1 of 3 points" in page and "hidden check 1" in page
+    assert "8 of 10 points" in page and "1 of 3 points" in page and "hidden check 1" in page
     assert "twice two is four" in (graded.out / "feedback" / "peeks_at_frames.html").read_text(
         encoding="utf-8"
     )
