@@ -66,7 +66,7 @@ def record(
         for number, (run, cost) in enumerate(missing, 1):
             began = time.perf_counter()
             row = run | result(run)
-            _append(path, row | _provenance((time.perf_counter() - began) / 60, budget or Budget.detect()))
+            _append(path, row | provenance((time.perf_counter() - began) / 60, budget or Budget.detect()))
             bar.set_postfix_str(f"{number} of {len(missing)} runs")
             bar.update(cost)
 
@@ -87,7 +87,8 @@ def _append(path: Path, row: Run) -> None:
         os.fsync(file.fileno())
 
 
-def _provenance(minutes: float, budget: Budget) -> Run:
+def provenance(minutes: float, budget: Budget) -> Run:
+    """Return what made a row: device, commit (or version, without a repository), torch, Python, minutes."""
     commit = subprocess.run(
         ["git", "-C", Path(__file__).parent, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     )

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from docutils import nodes
 from offline import COPIED, NODE_MODULES
-from safetensors.torch import load_file
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from gptlib.checkpoints import set_weights
+from gptlib.checkpoints import set_weights, unpack
 from gptlib.model import GPT, GPTConfig
 
 DEMO = Path(__file__).parents[1] / "demo"
@@ -22,8 +21,8 @@ GPTLIB = Path(__file__).parents[2] / "gptlib"
 PAGE = "book/babygpt"
 SERVED = ("babygpt.js", "model.js", "bpe.js", "sampling.js", "babygpt.css", "tokenizer.json")
 # What the exported file depends on.
-INPUTS = [DEMO / name for name in ("babygpt.safetensors", "about.json")]
-INPUTS += [GPTLIB / f"{name}.py" for name in ("onnx_export", "model", "layers")]
+INPUTS = [DEMO / name for name in ("babygpt.safetensors.xz", "about.json")]
+INPUTS += [GPTLIB / f"{name}.py" for name in ("onnx_export", "checkpoints", "model", "layers")]
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def about() -> dict:
 def load() -> GPT:
     """Return the trained model that is kept in book/demo."""
     model = GPT(GPTConfig(**about()["config"]))
-    set_weights(model, load_file(DEMO / "babygpt.safetensors"))
+    set_weights(model, unpack((DEMO / "babygpt.safetensors.xz").read_bytes()))
     return model.eval()
 
 

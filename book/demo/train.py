@@ -2,20 +2,18 @@
 
 It is chapter 1's BabyGPT as that notebook trains it on two CPU cores: the same text, tokenizer, model,
 recipe and seeds. A test compares both. The book is built from the files that this leaves in its folder:
-the weights in float16, the tokenizer, and about.json, which says what made them.
+the weights, packed, the tokenizer, and about.json, which says what made them.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from gptlib.budget import Budget
-from gptlib.checkpoints import set_weights, weights
+from gptlib.checkpoints import pack, set_weights, unpack, weights
 from gptlib.corpora import python_docs
 from gptlib.model import GPT, GPTConfig
-from gptlib.record import _provenance
+from gptlib.record import provenance
 from gptlib.tokenizers import BPETokenizer, bits_per_character, encode_corpus
 from gptlib.training import TrainConfig, evaluate, train
 
@@ -27,14 +25,14 @@ SEED = 0  # of the weights at the start; RECIPE has that of the batches
 
 
 def main() -> None:
-    """Train, round the weights to float16, measure what is left, write the three files."""
+    """Train, pack the weights, measure what is left of them, write the three files."""
     budget, corpus = Budget.detect(), python_docs()
     tokenizer = BPETokenizer.train(corpus.train, VOCAB_SIZE)
     data = encode_corpus(corpus, tokenizer)
     model = GPT(CONFIG, SEED)
     final = train(model, data, RECIPE, budget).final
-    half = {name: tensor.half().contiguous().cpu() for name, tensor in weights(model).items()}
-    set_weights(model.cpu(), half)
+    packed = pack(weights(model))
+    set_weights(model.cpu(), unpack(packed))
     loss = evaluate(model, data.validation)
     about = {
         "config": asdict(CONFIG),
@@ -45,11 +43,11 @@ def main() -> None:
         "flops": final.flops,
         "corpus": corpus.fingerprint,
         "characters": len(corpus.train),
-        "validation_loss": loss,  # nats per token, of the float16 weights on the whole validation text
+        "validation_loss": loss,  # nats per token, of the packed weights on the whole validation text
         "validation_bits_per_character": bits_per_character(loss, data.characters_per_token),
-        **_provenance(final.seconds / 60, budget),
+        **provenance(final.seconds / 60, budget),
     }
-    save_file(half, FOLDER / "babygpt.safetensors")
+    (FOLDER / "babygpt.safetensors.xz").write_bytes(packed)
     tokenizer.save(FOLDER / "tokenizer.json")
     (FOLDER / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     print(f"{final.seconds:.0f} seconds, {about['validation_bits_per_character']:.3f} bits per character")

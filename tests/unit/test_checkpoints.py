@@ -94,6 +94,32 @@ def test_tied_embeddings_are_saved_once_and_stay_tied(fresh, data, cpu, tmp_path
     assert torch.equal(kept.head.weight, model.head.weight)
 
 
+def test_packed_weights_are_a_sixtieth_off_at_most_and_vectors_are_halves():
+    matrix = (
+        torch.randn(50, 400, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 2, 50)[:, None]
+    )
+    matrix[3] = 0
+    vector = torch.linspace(-2, 2, 7)
+    packed = checkpoints.pack({"matrix": matrix, "vector": vector})
+    found = checkpoints.unpack(packed)
+    assert found.keys() == {"matrix", "vector"} and torch.equal(found["vector"], vector.half())
+    off = (found["matrix"] - matrix).abs().amax(1)
+    assert found["matrix"].dtype == torch.half and (off <= matrix.abs().amax(1) / 60).all()
+    assert len(packed) < 4 * matrix.numel() / 5
+
+
+def test_a_model_takes_its_packed_weights(fresh):
+    model, other = fresh(), fresh()
+    checkpoints.set_weights(other, checkpoints.unpack(checkpoints.pack(checkpoints.weights(model))))
+    assert checkpoints.weights(other).keys() == checkpoints.weights(model).keys()
+
+
+@pytest.mark.parametrize("content", [b"", b"something else", checkpoints.pack({"a": torch.ones(2, 3)})[:-9]])
+def test_what_is_not_packed_is_refused(content):
+    with pytest.raises(ValueError, match="not packed weights"):
+        checkpoints.unpack(content)
+
+
 @pytest.fixture
 def trained(fresh, data, cpu, tmp_path):
     """A folder with the checkpoints of steps 6 and 12."""
