@@ -157,8 +157,8 @@ def check_rules(questions: list[dict], student: NotebookNode) -> None:
             raise BadMaster(f"{name} is marked by hand and has no **Rubric.**")
     kept_back = [question[part] for question in questions for part in ("solution", "rubric")]
     kept_back += [check for question in questions for check in question["hidden"]]
-    given = [cell for cell in student.cells if cell.cell_type == "code"]
-    public = [cell.source for cell in given if "answer" not in cell.metadata.get("tags", [])]
+    code_cells = [cell for cell in student.cells if cell.cell_type == "code"]
+    public = [cell.source for cell in code_cells if "answer" not in cell.metadata.get("tags", [])]
     shown = {line.strip() for source in public for line in source.split("\n")}
     shown |= {line.strip() for question in questions for line in stub(question["solution"]).split("\n")}
     text = nbformat.writes(student)

@@ -5,6 +5,7 @@ import json
 import signal
 import time
 import zipfile
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,10 +36,14 @@ class Assignment:
         root = zipfile.Path(path) if path.is_file() else path
         return cls(**json.loads((root / "assignment.json").read_text(encoding="utf-8")))
 
+    @property
+    def graded(self) -> list[dict]:
+        """The questions that are graded here; a person marks the others."""
+        return [question for question in self.questions if not question["manual"]]
+
     def checks(self) -> list[tuple[dict, list]]:
         """Return each question that is graded here, and its checks as otter reads them."""
-        graded = [question for question in self.questions if not question["manual"]]
-        return [(q, ExceptionTestFile.from_string(q["tests"], q["name"]).test_cases) for q in graded]
+        return [(q, ExceptionTestFile.from_string(q["tests"], q["name"]).test_cases) for q in self.graded]
 
 
 @dataclass
@@ -55,8 +60,16 @@ class Result:
 
     def points(self, question: str) -> float:
         """Return what a question earned."""
-        passed = [check for check in self.checks if check["question"] == question and check["passed"]]
-        return round(sum(check["points"] for check in passed), 2)
+        return self._sum(check for check in self.checks if check["question"] == question)
+
+    @property
+    def total(self) -> float:
+        """What all questions earned."""
+        return self._sum(self.checks)
+
+    @staticmethod
+    def _sum(checks: Iterable[dict]) -> float:
+        return round(sum(check["points"] for check in checks if check["passed"]), 2)
 
     def told(self) -> list[tuple[str, str, str, dict]]:
         """Return question, name and message of each check, as a student may see them, and the check."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from gptlib import plots
 from grading.checks import Assignment, Result
@@ -47,10 +48,10 @@ def write_page(folder: Path, student: str, result: Result, assignment: Assignmen
     body = []
     if result.status != "graded":
         body.append(f"<p><strong>Not graded: {html.escape(result.status)}</strong></p>")
-    counted = [question for question in assignment.questions if not question["manual"]]
-    earned = sum(result.points(question["name"]) for question in counted)
-    most = sum(question["points"] for question in counted)
-    body.append(f"<p><strong>{earned:g} of {most:g} points</strong>, before what is marked by hand.</p>")
+    most = sum(question["points"] for question in assignment.graded)
+    body.append(
+        f"<p><strong>{result.total:g} of {most:g} points</strong>, before what is marked by hand.</p>"
+    )
     told = result.told()
     for question in assignment.questions:
         body.append(f"<h2>{html.escape(title_of(question))}</h2>")
@@ -93,14 +94,14 @@ def write_answers(out: Path, students: list[str], assignment: Assignment) -> Non
 
 def statistics(out: Path, rows: list[dict], assignment: Assignment) -> None:
     """Draw, for each question, the share of its points that each student earned, and the mean."""
-    questions = [q for q in assignment.questions if not q["manual"]]
+    questions = assignment.graded
     counted = [row for row in rows if row["status"] == "graded"]
     fig, (ax,) = plots.figure(height=1 + 0.45 * len(questions))
     for place, question in enumerate(questions):
         shares = [100 * float(row[question["name"]]) / question["points"] for row in counted]
         if shares:
             ax.barh(place, sum(shares) / len(shares), color=plots.COLORS["train"], height=0.6)
-            beside = [place + 0.25 * (2 * i / max(len(shares) - 1, 1) - 1) for i in range(len(shares))]
+            beside = np.linspace(place - 0.25, place + 0.25, len(shares))
             ax.scatter(shares, beside, color=plots.COLORS["model"], s=18, alpha=0.6, zorder=3)
     ax.set_yticks(range(len(questions)), [question["name"] for question in questions])
     ax.invert_yaxis()

@@ -171,8 +171,7 @@ def _side_by_side(
 def row(submission: Submission, result: Result, assignment: Assignment, key: str) -> dict:
     """Return the row of a submission. A question marked by hand is left empty."""
     points = {q["name"]: "" if q["manual"] else f"{result.points(q['name']):g}" for q in assignment.questions}
-    total = sum(result.points(q["name"]) for q in assignment.questions)
-    told = dict(total=f"{total:g}", seconds=result.seconds, status=result.status, key=key)
+    told = dict(total=f"{result.total:g}", seconds=result.seconds, status=result.status, key=key)
     return {"student": submission.student} | points | told | {"review": "; ".join(result.review)}
 
 

@@ -214,7 +214,7 @@ HOSTILE = {
     ),
     "writes_outside": Member(ALL, before=WRITES, review="write_text"),
     "fills_the_disk": Member(
-        ALL, before="with open('/tmp/large', 'wb') as file:\n    for _ in range(2000):\n"
+        ALL, before="with open('large', 'wb') as file:\n    for _ in range(2000):\n"
         "        file.write(bytes(1_000_000))", review="open",
     ),
     "compiles_the_library": Member(ALL, {"loss": COMPILED}, review="torch.jit"),

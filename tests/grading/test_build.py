@@ -12,7 +12,7 @@ from conftest import ROOT
 from nbclient import NotebookClient
 from toy import HIDDEN_DOUBLE, POINTS, SECRETS, master
 
-from grading.build import BadMaster, build
+from grading.build import BadMaster, build, read_questions
 
 INSTRUCTOR = (ROOT / "book" / "instructor.md").read_text(encoding="utf-8")
 HIDDEN_LINE = HIDDEN_DOUBLE.split("\n")[1].strip()
@@ -98,12 +98,9 @@ def test_there_are_masters_and_no_page_of_the_book_is_one():
 @pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
 def test_points_and_minutes_are_told_as_they_are(path):
     master = nbformat.read(path, 4)
-    heads = [
-        cell.source.partition("\n")[2] for cell in master.cells if cell.source.startswith("# BEGIN QUESTION")
-    ]
-    questions = [yaml.safe_load(head) for head in heads]
+    questions = read_questions(master, tests={})
     points = sum(question["points"] for question in questions)
-    by_hand = sum(question["points"] for question in questions if question.get("manual"))
+    by_hand = sum(question["points"] for question in questions if question["manual"])
     introduction = next(cell.source for cell in master.cells if cell.cell_type == "markdown")
     assert f"*Points:* {points}, of which {by_hand} are marked by hand" in introduction
     [minutes] = re.findall(r"about (\d+) minutes", introduction)
