@@ -84,7 +84,7 @@ grade: setup bubblewrap  ## grade a folder: make grade SUBMISSIONS=folder ASSIGN
 record: setup  ## record the larger runs of a chapter, a row each, resumable: make record CHAPTER=finetuning
 	$(BIN)/python -m gptlib.record $(CHAPTER)
 
-bench: setup  ## measure speed beside other libraries, into benchmarks/RESULTS.md; a quarter of an hour
+bench: setup bubblewrap  ## measure speed beside other libraries, into benchmarks/RESULTS.md; twenty minutes
 	TQDM_DISABLE=1 $(BIN)/python benchmarks/run.py
 
 demo: setup  ## train the model of the page book/babygpt again, into book/demo; two minutes

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("time_to_loss", "training_step", "sampling", "gpu_utilisation")
+SCRIPTS = ("time_to_loss", "training_step", "sampling", "gpu_utilisation", "grading_a_class")
 HEAD = """# Benchmarks
 
-Written by `make bench`: what each script in this folder printed, on one machine, contestants in turn, each
-turn in a fresh process. A figure is the median, with the least and the greatest in brackets.
+Written by `make bench`: what each script in this folder printed, on the machine that its section names,
+contestants in turn, each turn in a fresh process. A figure is the median, with the least and the greatest
+in brackets.
 """
 
 
