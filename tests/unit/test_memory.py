@@ -14,13 +14,13 @@ if {keep}:
 a = torch.ones(500_000)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    kept = [a + 1 for _ in range(20)]  # 40 MB
-    del kept
+def work():
+    for _ in range(10):
+        kept = [a + 1 for _ in range(20)]  # 40 MB
+        del kept
+work()
 before = faults()
-for _ in range(3):
-    kept = [a + 1 for _ in range(20)]
-    del kept
+work()
 print(faults() - before)
 """
 
@@ -35,4 +35,5 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_system():
         ran = subprocess.run(command, env=system, capture_output=True, text=True, check=True)
         return int(ran.stdout)
 
-    assert new_pages(True) < 1000 < new_pages(False)
+    # Blocks that the heap has cut up in between may be mapped anew now and then: a share, not a count.
+    assert new_pages(True) < 0.25 * new_pages(False)
