@@ -5,11 +5,22 @@ from gptlib import budget
 from gptlib.budget import Budget
 
 
-@pytest.mark.parametrize(("flags", "dtype"), [("sse avx2", "float32"), ("avx512 amx_bf16", "bfloat16")])
-def test_a_machine_without_a_gpu_has_the_cpu_budget(monkeypatch, flags, dtype):
+@pytest.mark.parametrize(
+    ("vendor_id", "flags", "dtype"),
+    [
+        ("GenuineIntel", "sse avx2", "float32"),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", "bfloat16"),
+        ("GenuineIntel", "avx512f avx512_bf16", "float32"),  # has it, at half the speed of float32
+        ("AuthenticAMD", "avx512f avx512_bf16", "bfloat16"),
+        ("AuthenticAMD", "avx2", "float32"),
+        ("", "", "float32"),  # no Linux, nothing known
+    ],
+)
+def test_a_machine_without_a_gpu_has_the_cpu_budget(monkeypatch, vendor_id, flags, dtype):
     monkeypatch.delenv("GPTLIB_BUDGET", raising=False)
     monkeypatch.setattr(budget, "_best_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(budget, "_cpu_line", lambda name: flags)
+    told = {"vendor_id": vendor_id, "flags": flags, "model name": "a processor"}
+    monkeypatch.setattr(budget, "_cpu_line", told.get)
     detected = Budget.detect()
     assert (detected.name, detected.device.type, detected.dtype) == ("cpu", "cpu", getattr(torch, dtype))
     assert detected.pick(cpu=1, gpu=2) == 1
