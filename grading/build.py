@@ -15,10 +15,11 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from grading.checks import Assignment, Grader, Result
+from grading.checks import Assignment, Grader, Result, defined
 from grading.sandbox import Limits, has_bubblewrap
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,7 @@ DIST = ROOT / "dist" / "assignments"
 PROMPTS = MASTERS / "student"  # committed, for the book and for Colab
 ANSWER = "*Write your answer here, in place of this line.*"
 PACKED = ("__init__", "wire", "student", "sandbox", "stand_ins", "suspicion", "checks", "gradescope")
+MAY_FAIL = "raises-exception"  # the tag by which Jupyter runs on
 SHORT = 12  # characters: a shorter line gives nothing away
 
 
@@ -98,7 +100,20 @@ def student_notebook(otters: NotebookNode, questions: list[dict]) -> NotebookNod
             cells.append(code(source))
         else:
             cells.append(new_markdown_cell(ANSWER if is_answer else source))
+    let_fail([cell for cell in cells if cell.cell_type == "code"])
     return finished(cells)
+
+
+def let_fail(cells: list[NotebookNode]) -> None:
+    """Mark the given cells that use an answer, or what came of one: until it is there, those below run on."""
+    wanting: set[str] = set()  # names that an unanswered question leaves undefined or without a value
+    for cell in cells:
+        tree = ast.parse(TransformerManager().transform_cell(cell.source))
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if not cell.metadata.get("tags") and names & wanting:
+            cell.metadata["tags"] = [MAY_FAIL]
+        if MAY_FAIL in cell.metadata.get("tags", []):
+            wanting |= defined([cell.source])
 
 
 def stub(source: str) -> str:
@@ -133,7 +148,7 @@ def solved_notebook(student: NotebookNode, questions: list[dict]) -> NotebookNod
 
 def code(source: str, kind: str = "") -> NotebookNode:
     """Return a code cell; one that may fail before the answer is there lets those below it run."""
-    metadata = {"tags": ["raises-exception", kind]} if kind else {}
+    metadata = {"tags": [MAY_FAIL, kind]} if kind else {}
     return new_code_cell(source, metadata=metadata)
 
 
@@ -225,10 +240,14 @@ def prove(folder: Path, file: str) -> list[Result]:
         if not check["passed"]:
             raise BadMaster(f"the solution fails a check of {check['question']}: {check['message']}")
     if results[0].review or results[0].errors:
-        raise BadMaster(f"the solution is not clean: {results[0].review + results[0].errors}")
+        raise BadMaster(f"the solution is not clean: {results[0].review} {results[0].raised}")
     for check in results[1].checks:
         if check["passed"] and check["points"]:
             raise BadMaster(f"a notebook without answers earns points for {check['question']}")
+    cells = nbformat.read(paths[1], as_version=4).cells
+    for number, error in results[1].errors.items():
+        if MAY_FAIL not in cells[number - 1].metadata.get("tags", []):
+            raise BadMaster(f"without answers, cell {number} fails, which uses none: {error}")
     return results
 
 

@@ -52,7 +52,7 @@ class Result:
 
     status: str = "graded"
     checks: list[dict] = field(default_factory=list)  # question, hidden, points, passed, message
-    errors: list[str] = field(default_factory=list)  # of cells
+    errors: dict[int, str] = field(default_factory=dict)  # what a cell raised, by its number
     review: list[str] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)  # to the questions marked by hand
     seconds: float = 0.0
@@ -66,6 +66,11 @@ class Result:
     def total(self) -> float:
         """What all questions earned."""
         return self._sum(self.checks)
+
+    @property
+    def raised(self) -> str:
+        """What cells raised, a line each."""
+        return "\n".join(f"cell {number}: {error}" for number, error in self.errors.items())
 
     @staticmethod
     def _sum(checks: Iterable[dict]) -> float:
@@ -186,10 +191,10 @@ class Grader:
             error = f"TimeoutError: {late}"
         except Died as death:
             self.harmful.add(number)
-            self.result.errors.append(f"cell {number + 1}: {self.sandbox.killed or death}")
+            self.result.errors[number + 1] = str(self.sandbox.killed or death)
             return None
         if error and not self.restarts:
-            self.result.errors.append(f"cell {number + 1}: {error}")
+            self.result.errors[number + 1] = str(error)
         return str(error)
 
     def judge(self) -> None:

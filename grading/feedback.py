@@ -63,8 +63,7 @@ def write_page(folder: Path, student: str, result: Result, assignment: Assignmen
         body += [_line(*line[1:]) for line in told if line[0] == question["name"]]
         body.append("</table>")
     if result.errors:
-        errors = html.escape("\n".join(result.errors))
-        body.append(f"<h2>Cells that raised an error</h2><pre>{errors}</pre>")
+        body.append(f"<h2>Cells that raised an error</h2><pre>{html.escape(result.raised)}</pre>")
     page = PAGE.format(title=html.escape(f"{assignment.name}: {student}"), body="\n".join(body))
     write_whole(folder / f"{student}.html", page)
     write_whole(folder / f"{student}.json", json.dumps({"answers": result.answers}))

@@ -38,9 +38,8 @@ def report(result: Result, assignment: Assignment) -> dict:
     ]
     if result.review:
         tests.append({"name": "for review", "output": "\n".join(result.review), "visibility": "hidden"})
-    errors = "\n".join(result.errors)
     output = "" if result.status == "graded" else f"Not graded: {result.status}.\n"
-    output += f"Cells that raised an error:\n{errors}" if errors else ""
+    output += f"Cells that raised an error:\n{result.raised}" if result.errors else ""
     return {"tests": tests, "output": output, "stdout_visibility": "hidden", "execution_time": result.seconds}
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from nbclient import NotebookClient
-from toy import HIDDEN_DOUBLE, POINTS, SECRETS, master
+from toy import AFTER, HIDDEN_DOUBLE, POINTS, SECRETS, master
 
 from grading.build import BadMaster, build, read_questions
 
@@ -31,12 +31,28 @@ def test_nothing_of_a_solution_or_a_hidden_test_is_in_the_students_file(toy):
     assert "raise NotImplementedError" in text and "guess = ..." in text and "test_zero" in text
 
 
+def run(notebook, folder):
+    """Run all cells with nothing beside them, as Jupyter does; return what was raised where."""
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [(cell, output) for cell in cells for output in cell.outputs]
+    assert not [cell.source for cell, output in outputs if output.get("name") == "stderr"]
+    return [
+        (cell.metadata.tags[1:], output.ename) for cell, output in outputs if output.output_type == "error"
+    ]
+
+
 def test_the_students_notebook_runs_from_top_to_bottom_with_nothing_beside_it(toy, tmp_path):
-    notebook = copy.deepcopy(toy.student)
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == list(range(1, 7))
-    raised = [output.ename for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert raised == ["NotImplementedError", "NotImplementedError"]  # by the checks, each in its cell
+    raised = run(copy.deepcopy(toy.student), tmp_path)
+    assert raised == [(["check"], "NotImplementedError")] * 2 + [([], "TypeError")]  # guess is still ...
+
+
+@pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
+def test_a_students_notebook_of_the_book_runs_to_its_end_before_it_is_answered(path, tmp_path):
+    raised = run(nbformat.read(path.parent / "student" / path.name, 4), tmp_path)
+    assert (["check"], "NotImplementedError") in raised
+    assert not [name for tags, name in raised if tags == ["answer"]]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +65,7 @@ def test_the_students_notebook_runs_from_top_to_bottom_with_nothing_beside_it(to
         ("points: 3\n", "", "q1_double has no points"),
         ("**Rubric.**", "", "no **Rubric.**"),
         ("import math\n", "import inspect\n", "not clean"),
+        (AFTER, f"exec({AFTER!r})", "without answers, cell 11 fails, which uses none: TypeError"),
     ],
 )
 def test_a_bad_master_is_refused(tmp_path, old, new, complaint):

@@ -82,6 +82,7 @@ HIDDEN_GRADIENT = """def test_secret_gradient(loss):
     with without("torch.nn.functional.mse_loss"):
         loss(a, torch.zeros(4)).backward()
     assert torch.allclose(a.grad, a.detach() / 2)"""
+AFTER = "more = guess + 1"
 HIDDEN_GUESS = """def test_secret_number(guess):
     assert guess == 7"""
 SECRETS = (
@@ -114,6 +115,7 @@ def master() -> NotebookNode:
             check(HIDDEN_LOSS, 2, hidden=True), check(HIDDEN_GRADIENT, 2, hidden=True),
         ),
         *question("q3_guess", 2, "guess = 7  # SOLUTION", check(HIDDEN_GUESS, 2, hidden=True)),
+        new_code_cell(AFTER),
         *text,
     ]  # fmt: skip
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
