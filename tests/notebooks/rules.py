@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 MAX_CELL, MAX_MEDIAN, MAX_SETUP, LONG_CELL = 25, 8, 6, 12  # lines of code
+WIDE = 900  # pixels of a figure; a column of text has 667
 WORDS_PER_LINE = 5  # of prose, for each line of code, at least
 MAX_BYTES = 1_500_000
 ABSOLUTE_PATH = re.compile(
@@ -110,6 +111,14 @@ def figures_have_alt_text(notebook: NotebookNode) -> Iterator[str]:
                 yield f"{named(cell)} shows an image without alt text: use gptlib.plots.show"
 
 
+def wide_figures_use_the_margin(notebook: NotebookNode) -> Iterator[str]:
+    """A figure wider than the text takes the page's margin too, so that its letters stay legible."""
+    for cell in code_cells(notebook):
+        widths = [output.get("metadata", {}).get("image/png", {}).get("width", 0) for output in cell.outputs]
+        if max(widths, default=0) >= WIDE and "full-width" not in cell.metadata.get("tags", []):
+            yield f"{named(cell)} shows a wide figure: tag the cell full-width"
+
+
 def style_lives_in_plots(notebook: NotebookNode) -> Iterator[str]:
     """Notebooks set no font sizes and no style."""
     for cell in code_cells(notebook):
@@ -158,6 +167,7 @@ RULES = [
     prose_outweighs_code,
     opens_well,
     figures_have_alt_text,
+    wide_figures_use_the_margin,
     style_lives_in_plots,
     claims_were_checked,
     is_lean,

@@ -74,6 +74,9 @@ def spoil(rule):
             variant(lambda cells: cells[1].update(source="import gptlib\n" * 7))
         case "figures_have_alt_text":
             variant(output("display_data", data=IMAGE))
+        case "wide_figures_use_the_margin":
+            wide = {"image/png": {"alt": "a line", "width": 900}}
+            variant(output("display_data", data=IMAGE, metadata=wide))
         case "style_lives_in_plots":
             variant(lambda cells: cells[3].update(source="ax.set_title('x', fontsize=3)"))
         case "claims_were_checked":
