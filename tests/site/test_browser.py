@@ -189,6 +189,12 @@ def test_the_page_can_be_used_by_all(visit, name, width, mode):
     assert not page.evaluate(VIOLATIONS)
 
 
+@pytest.mark.parametrize("width", [768, 1000, 1199, 1200])  # where the theme's sidebars come and go
+def test_nothing_reaches_out_of_a_window_between_the_two(visit, width):
+    visit.page.set_viewport_size({"width": width, "height": 800})
+    assert not visit.page.evaluate(OUTSIDE)
+
+
 def test_text_can_be_read_from_afar(visit):
     visit.page.set_viewport_size({"width": WIDE, "height": 800})
     sizes = visit.page.locator("main article > section > p:not([class])").evaluate_all(
