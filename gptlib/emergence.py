@@ -203,6 +203,19 @@ def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int |
     return row | {name: " ".join(f"{value:.3f}" for value in values) for name, values in trace.items()}
 
 
+def scores_by_digits(width: int, digits: int, seed: int) -> dict[str, str | int | float]:
+    """Train on all operations with numbers of so many digits; return some scores of each at the end."""
+    problems = [Arithmetic(operation, digits) for operation in OPERATIONS]
+    model = arithmetic_model(problems, width, seed)
+    row: dict[str, str | int | float] = {"params": model.n_params}
+    for each in problems:
+        its = scores(model, each)
+        row |= {
+            f"{each.operation} {name}": round(its[name], 5) for name in ("exact", "digits", "product", "loss")
+        }
+    return row
+
+
 def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
     """Return where y first reaches a level, between two values of x on a log scale; x ascends.
 

@@ -175,6 +175,15 @@ def emergence(path: Path, shard: tuple[int, int]) -> None:
     _record_each(path, runs, recorded_scores, shard)
 
 
+def emergence_digits(path: Path, shard: tuple[int, int]) -> None:
+    """Chapter 5: scores by size where the numbers have 2, 4 and 5 digits (3: emergence), three seeds."""
+    from gptlib.emergence import WIDTHS, scores_by_digits
+
+    runs = [{"width": width, "digits": digits, "seed": seed}
+            for seed in range(3) for digits in (2, 4, 5) for width in WIDTHS[:-1]]  # fmt: skip
+    _record_each(path, runs, scores_by_digits, shard)
+
+
 def running_sums(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 6: parity and sums of digits by their number, in three ways of writing, three seeds."""
     from gptlib.running_sums import WAYS, sums_scores
@@ -247,6 +256,7 @@ CHAPTERS = {
         functions,
         in_context,
         emergence,
+        emergence_digits,
         running_sums,
         chain_of_thought,
         habits,
