@@ -206,7 +206,7 @@ def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int |
 def scores_by_digits(width: int, digits: int, seed: int) -> dict[str, str | int | float]:
     """Train on all operations with numbers of so many digits; return some scores of each at the end."""
     problems = [Arithmetic(operation, digits) for operation in OPERATIONS]
-    model = arithmetic_model(problems, width, seed)
+    model = arithmetic_model(problems, width, seed, STEPS)
     row: dict[str, str | int | float] = {"params": model.n_params}
     for each in problems:
         its = scores(model, each)

@@ -16,6 +16,7 @@ from gptlib.emergence import (
     modular_sums,
     recorded_scores,
     scores,
+    scores_by_digits,
 )
 from gptlib.sampling import generate
 from gptlib.training import answer_loss
@@ -145,6 +146,21 @@ def test_a_recorded_row_has_every_operation_and_the_way_there(monkeypatch):
     for operation in OPERATIONS:
         assert {f"{operation} {name}" for name in ("exact", "digits", "product", "edits", "loss")} <= set(row)
     assert row["params"] == 1888 and row["flops"] > 0
+
+
+@pytest.mark.parametrize("digits", [1, 4])
+def test_a_row_by_digits_is_of_numbers_of_so_many_digits(monkeypatch, digits):
+    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    monkeypatch.setattr(emergence, "STEPS", 3)
+    asked = []
+    monkeypatch.setattr(
+        emergence, "scores", lambda model, each: asked.append(each) or scores(model, each, B=50)
+    )
+    row = scores_by_digits(8, digits, seed=0)
+    assert asked == [Arithmetic(operation, digits) for operation in OPERATIONS]
+    assert row["params"] == arithmetic_model(asked, 8, steps=1).n_params
+    shares = [row[f"{o} {name}"] for o in OPERATIONS for name in ("exact", "digits", "product")]
+    assert all(0 <= share <= 1 for share in shares) and row["+ loss"] > 0
 
 
 def test_modular_sums_are_right_and_every_pair_comes_once():

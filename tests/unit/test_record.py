@@ -87,6 +87,12 @@ def test_the_recorded_rows_of_chapter_5_are_whole():
     assert sorted(zip(rows["width"], rows["rate"], rows["seed"], strict=True)) == sorted(family + others)
     assert rows.filter(like="exact").select_dtypes("number").stack().between(0, 1).all()
     assert (rows["* exact on the way"].str.split().map(len) == emergence.LOOKS).all()
+    rows = recorded("emergence_digits-cpu")
+    family = [
+        (width, digits, seed) for width in emergence.WIDTHS[:6] for digits in (2, 4) for seed in range(3)
+    ]
+    assert sorted(zip(rows["width"], rows["digits"], rows["seed"], strict=True)) == sorted(family)
+    assert rows.filter(regex="exact|digits|product").drop(columns="digits").stack().between(0, 1).all()
 
 
 def test_the_recorded_rows_of_chapter_6_are_whole():
