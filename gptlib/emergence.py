@@ -203,17 +203,16 @@ def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int |
     return row | {name: " ".join(f"{value:.3f}" for value in values) for name, values in trace.items()}
 
 
-def scores_by_digits(width: int, digits: int, seed: int) -> dict[str, str | int | float]:
+def scores_by_digits(width: int, digits: int, seed: int) -> dict[str, int | float]:
     """Train on all operations with numbers of so many digits; return some scores of each at the end."""
     problems = [Arithmetic(operation, digits) for operation in OPERATIONS]
     model = arithmetic_model(problems, width, seed, STEPS)
-    row: dict[str, str | int | float] = {"params": model.n_params}
-    for each in problems:
-        its = scores(model, each)
-        row |= {
-            f"{each.operation} {name}": round(its[name], 5) for name in ("exact", "digits", "product", "loss")
-        }
-    return row
+    return {"params": model.n_params} | {
+        f"{each.operation} {name}": round(value, 5)
+        for each in problems
+        for name, value in scores(model, each).items()
+        if name in ("exact", "digits", "product", "loss")
+    }
 
 
 def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
