@@ -58,8 +58,8 @@ rules: setup
 	$(BIN)/python -m pytest -q tests/notebooks
 
 nbval: setup  ## run every notebook from top to bottom and compare the checked cells
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -p no:warnings \
-	  $(NOTEBOOKS) $(wildcard notebooks/exercises/*.ipynb)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --nbval-lax \
+	  --nbval-current-env --nbval-cell-timeout=1200 -p no:warnings $(NOTEBOOKS) $(wildcard notebooks/exercises/*.ipynb)
 
 grading: setup bubblewrap  ## test the grader with a class of submissions, right, wrong and hostile
 	$(BIN)/python -m pytest -q tests/grading

@@ -94,13 +94,17 @@ def python_docs() -> Corpus:
 
 
 @functools.cache
-def python_source() -> Corpus:
-    """Return the source files of the standard library, a document each, split by module."""
+def python_source(docstrings: bool = True) -> Corpus:
+    """Return the source files of the standard library, a document each, split by module.
+
+    Without docstrings they are code and comments alone: text to read beside documents that are set aside.
+    """
     documents = []
     for path, module in _library():
-        text = plain(path.read_text(encoding="utf-8", errors="replace"))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        text = plain(text if docstrings else _without_docstrings(text))
         documents.append(Document(text, module, "source", path.name, "", text))
-    return _split_by_module(f"python_source-{_version()}", documents)
+    return _split_by_module(f"python_{'source' if docstrings else 'code'}-{_version()}", documents)
 
 
 def shakespeare(
@@ -204,6 +208,17 @@ def _docstrings(path: Path, module: str) -> Iterator[Document]:
                 inner = (*outer, node.name)
                 yield from _document(node, module, inner)
             stack.append((node, inner))
+
+
+def _without_docstrings(source: str) -> str:
+    """Return the source of a module without the lines of its docstrings."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        holds = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if holds and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            lines[first.lineno - 1 : first.end_lineno] = [""] * (first.end_lineno - first.lineno + 1)
+    return "\n".join(lines)
 
 
 def _document(node: ast.AST, module: str, names: tuple[str, ...]) -> Iterator[Document]:

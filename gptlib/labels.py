@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gptlib.corpora import SEPARATOR, Corpus, Document, fixed_number
+from gptlib.corpora import SEPARATOR, Corpus, Document, fixed_number, python_source
 
 SUMMARY_CHARACTERS = 120  # of a docstring's first paragraph
 HALF_CHARACTERS = 80
@@ -85,6 +85,17 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
         Corpus(f"{corpus.name}-{1 - share:.0%}", kept, corpus.validation_documents),
         tuple(document for paragraph, document in unlike.items() if paragraph not in seen)[::-1],
     )
+
+
+def code_beside(documents: Iterable[Document]) -> Corpus:
+    """Return the library's code without its docstrings, less the files that still hold a document's text.
+
+    So it may be read before labels are made of these documents.
+    """
+    code = python_source(docstrings=False)
+    bodies = [document.body for document in documents]
+    kept = tuple(d for d in code.train_documents if not any(body in d.text for body in bodies))
+    return Corpus(code.name, kept, code.validation_documents)
 
 
 def docs_tasks(documents: Iterable[Document], seed: int = 0) -> dict[str, Task]:

@@ -102,21 +102,24 @@ def provenance(minutes: float, budget: Budget) -> Run:
 
 
 def finetuning(path: Path, shard: tuple[int, int]) -> None:
-    """Chapter 2: accuracy against number of labels, four tasks, four methods, three seeds."""
+    """Chapter 2: accuracy against number of labels, four tasks, five methods, three seeds."""
     # Chapter modules are imported here alone, so that reading what is recorded does not need them.
     from gptlib.babygpt import babygpt
-    from gptlib.label_efficiency import METHODS, VARIANTS
-    from gptlib.labels import docs_tasks, hold_out
+    from gptlib.label_efficiency import METHODS, VARIANTS, measure
+    from gptlib.labels import code_beside, docs_tasks, hold_out
 
     corpus, aside = hold_out(python_docs(), 0.4)
-    baby, ways = babygpt(corpus), METHODS | VARIANTS
+    baby, reader = babygpt(corpus), babygpt(corpus, before=code_beside(aside))
+    ways = METHODS | VARIANTS | {"code read first": lambda _, *rest: measure(reader, *rest)}
     tasks = {seed: docs_tasks(aside, seed) for seed in range(3)}
     runs = []
     for seed, its_tasks in tasks.items():
         for kind, task in its_tasks.items():
             some = {n: list(METHODS) for n in label_counts(len(task.train), len(task.answers))}
+            hundred = some[100 * len(task.answers)]
+            hundred += ["code read first"]
             if kind in ("classification", "multiple_choice"):
-                some[100 * len(task.answers)] += VARIANTS
+                hundred += VARIANTS
             runs += [{"task": kind, "method": way, "n": n, "seed": seed} for n in some for way in some[n]]
     record(
         path,

@@ -97,6 +97,20 @@ def test_the_fingerprint_changes_with_every_character_and_with_the_split():
     assert len({fingerprint("ab", "cd"), fingerprint("ab", "ce"), fingerprint("abc", "d")}) == 3
 
 
+def test_source_without_docstrings_keeps_all_else():
+    source = (
+        'def f(a):\n    """Say what\n    it does."""\n    return "text"  # why\n\n\nclass A:\n    "Short."\n'
+    )
+    left = corpora._without_docstrings(source)
+    assert [line for line in left.splitlines() if line] == [
+        "def f(a):",
+        '    return "text"  # why',
+        "class A:",
+    ]
+    whole, code = python_source(), python_source(docstrings=False)
+    assert 0.7 < len(code.train) / len(whole.train) < 0.9 and code.fingerprint != whole.fingerprint
+
+
 def test_plain_spells_what_ascii_lacks():
     fancy = "na\u00efve \u2018single\u2019 \u201cdouble\u201d \u2013 dash \r\na\tb\n\n\n\n\u2603"
     assert plain(fancy) == "naive 'single' \"double\" - dash\na       b"
