@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gptlib.corpora import SEPARATOR, Corpus, Document, fixed_number, python_source
+from gptlib.corpora import SEPARATOR, Corpus, Document, fixed_number
 
 SUMMARY_CHARACTERS = 120  # of a docstring's first paragraph
 HALF_CHARACTERS = 80
@@ -87,15 +87,15 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
     )
 
 
-def code_beside(documents: Iterable[Document]) -> Corpus:
-    """Return the library's code without its docstrings, less the files that still hold a document's text.
+def beside(corpus: Corpus, documents: Iterable[Document]) -> Corpus:
+    """Return a corpus without what holds the first paragraph of any of these documents.
 
-    So it may be read before labels are made of these documents.
+    So it may be read before labels are made of them.
     """
-    code = python_source(docstrings=False)
-    bodies = [document.body for document in documents]
-    kept = tuple(d for d in code.train_documents if not any(body in d.text for body in bodies))
-    return Corpus(code.name, kept, code.validation_documents)
+    paragraphs = [" ".join(_first_paragraph(document).split()) for document in documents]
+    found = [paragraph for paragraph in paragraphs if paragraph in corpus.train]
+    kept = tuple(d for d in corpus.train_documents if not any(paragraph in d.text for paragraph in found))
+    return Corpus(corpus.name, kept, corpus.validation_documents)
 
 
 def docs_tasks(documents: Iterable[Document], seed: int = 0) -> dict[str, Task]:

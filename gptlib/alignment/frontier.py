@@ -36,9 +36,9 @@ UNPENALISED_STEPS, STEPS = 70, 50  # a policy that nothing holds goes on longer
 
 
 @functools.cache
-def sft_model(seed: int, code_first: bool = False) -> GPT:
+def sft_model(seed: int, more_first: bool = False) -> GPT:
     """Fine-tune the base model on the demonstrations."""
-    its = setting(code_first)
+    its = setting(more_first)
     return fine_tune(its.baby.model, its.baby.tokenizer, its.train, seed=seed)[0]
 
 
@@ -72,12 +72,12 @@ def before(seed: int) -> tuple[Responses, float, float]:
     return responses, truth, evaluate(model, its.baby.data.validation)
 
 
-def reward_model_scores(n_prompts: int, seed: int, k: int = 4, code_first: bool = False) -> Row:
+def reward_model_scores(n_prompts: int, seed: int, k: int = 4, more_first: bool = False) -> Row:
     """Train a reward model on comparisons of k responses to some signatures; return its held-out accuracy.
 
-    `code_first`: all starts from the model that has read the library's code before its documentation.
+    `more_first`: all starts from the model that has read other packages' documentation first.
     """
-    its, sft = setting(code_first), sft_model(seed, code_first)
+    its, sft = setting(more_first), sft_model(seed, more_first)
     tokenizer, some = its.baby.tokenizer, random.Random(seed).sample(its.signatures, n_prompts)
     given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), k, 10 + seed)
     steps = max(round(PASSES * n_prompts / PROMPTS_A_STEP), 1)

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from gptlib import corpora
-from gptlib.corpora import Corpus, Document, plain, python_docs, python_source, shakespeare, text_file
+from gptlib.corpora import (
+    Corpus,
+    Document,
+    package_docs,
+    plain,
+    python_docs,
+    python_source,
+    shakespeare,
+    text_file,
+)
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
 PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 50).encode()
@@ -97,18 +106,20 @@ def test_the_fingerprint_changes_with_every_character_and_with_the_split():
     assert len({fingerprint("ab", "cd"), fingerprint("ab", "ce"), fingerprint("abc", "d")}) == 3
 
 
-def test_source_without_docstrings_keeps_all_else():
-    source = (
-        'def f(a):\n    """Say what\n    it does."""\n    return "text"  # why\n\n\nclass A:\n    "Short."\n'
+def test_packages_give_signatures_with_one_paragraph_each(monkeypatch):
+    monkeypatch.setattr(corpora, "PACKAGES", ("networkx",))
+    package_docs.cache_clear()
+    try:
+        found = package_docs()
+    finally:
+        package_docs.cache_clear()
+    assert len(found.train_documents) > 1000 and all(d.module.startswith("networkx.") for d in
+                                                     found.train_documents)  # fmt: skip
+    some = next(d for d in found.train_documents + found.validation_documents if d.name == "pagerank")
+    assert some.body == "Returns the PageRank of the nodes in the graph."
+    assert some.text == f'{some.signature}\n    """{some.body}"""' and some.signature.startswith(
+        "def pagerank(G,"
     )
-    left = corpora._without_docstrings(source)
-    assert [line for line in left.splitlines() if line] == [
-        "def f(a):",
-        '    return "text"  # why',
-        "class A:",
-    ]
-    whole, code = python_source(), python_source(docstrings=False)
-    assert 0.7 < len(code.train) / len(whole.train) < 0.9 and code.fingerprint != whole.fingerprint
 
 
 def test_plain_spells_what_ascii_lacks():

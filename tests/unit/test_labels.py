@@ -1,7 +1,7 @@
 import pytest
 
-from gptlib.corpora import Corpus, Document, python_docs, python_source
-from gptlib.labels import AREAS, code_beside, docs_tasks, hold_out
+from gptlib.corpora import Corpus, Document, python_docs
+from gptlib.labels import AREAS, beside, docs_tasks, hold_out
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,12 @@ def test_hold_out_refuses_a_corpus_without_functions():
         hold_out(Corpus("plain", (plain,), (plain,)), 0.4)
 
 
-def test_code_to_read_beside_holds_nothing_set_aside(aside):
-    code = code_beside(aside[1])
-    assert not [document.name for document in aside[1] if document.body in code.train]
-    assert len(code.train) > 0.95 * len(python_source(docstrings=False).train)  # a few files are left out
+def test_a_corpus_read_beside_holds_nothing_set_aside(aside):
+    corpus, documents = aside
+    whole = python_docs()  # which holds them all
+    left = beside(whole, documents)
+    assert not [d.name for d in documents if " ".join(d.body.split("\n\n")[0].split()) in left.train]
+    assert len(corpus.train_documents) * 0.8 < len(left.train_documents) < len(whole.train_documents)
 
 
 def test_train_and_test_share_no_docstring(tasks):
