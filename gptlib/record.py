@@ -7,6 +7,7 @@ file of its own; they are read as one.
 
 import argparse
 import csv
+import functools
 import os
 import platform
 import subprocess
@@ -105,12 +106,12 @@ def finetuning(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 2: accuracy against number of labels, four tasks, five methods, three seeds."""
     # Chapter modules are imported here alone, so that reading what is recorded does not need them.
     from gptlib.babygpt import babygpt
-    from gptlib.label_efficiency import METHODS, VARIANTS, measure
+    from gptlib.label_efficiency import METHODS, VARIANTS, measure_reader
     from gptlib.labels import beside, docs_tasks, hold_out
 
     corpus, aside = hold_out(python_docs(), 0.4)
     baby, reader = babygpt(corpus), babygpt(corpus, before=beside(package_docs(), aside))
-    ways = METHODS | VARIANTS | {"more read first": lambda _, *rest: measure(reader, *rest)}
+    ways = METHODS | VARIANTS | {"more read first": functools.partial(measure_reader, reader)}
     tasks = {seed: docs_tasks(aside, seed) for seed in range(3)}
     runs = []
     for seed, its_tasks in tasks.items():
