@@ -1,8 +1,7 @@
 """The book's pre-trained model: a BabyGPT that has read Python's documentation, trained once and kept."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, cache_folder
@@ -12,7 +11,6 @@ from gptlib.tokenizers import BPETokenizer, EncodedCorpus, encode_corpus
 from gptlib.training import TrainConfig, train
 
 VOCAB_SIZE = 2048
-BEFORE = 5  # times the steps, of a text that is read before
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,12 @@ class BabyGPT:
     history: History  # of its training, also where that was in an earlier session
 
 
-def babygpt(
-    corpus: Corpus, budget: Budget | None = None, seed: int = 0, before: Corpus | None = None
-) -> BabyGPT:
+def babygpt(corpus: Corpus, budget: Budget | None = None, seed: int = 0) -> BabyGPT:
     """Train the book's model on a corpus, or fetch it from the cache when it was trained before.
 
     About one million parameters, two minutes, on two CPU cores; eight million on a GPU. Interrupted, it
     goes on from its newest checkpoint. It is kept in GPTLIB_CACHE, else the user's cache folder, under a
-    name that changes with the text and with the settings; delete that folder to train anew. `before` names
-    a text that it reads first, for BEFORE times as many steps at the full rates.
+    name that changes with the text and with the settings; delete that folder to train anew.
     """
     budget = budget or Budget.detect()
     tokenizer = BPETokenizer.train(corpus.train, VOCAB_SIZE)
@@ -44,18 +39,8 @@ def babygpt(
     # Tied: the output's gradients then also teach the embeddings, from which fine-tuning starts.
     config = GPTConfig.modern(tokenizer.vocab_size, tie_embeddings=True, **sizes)
     how = TrainConfig(steps=budget.pick(cpu=800, gpu=2000), batch_size=budget.pick(cpu=16, gpu=64), seed=seed)
-    model, read = GPT(config, seed), ()
-    if before:
-        earlier = replace(how, steps=BEFORE * how.steps, decay="constant")
-        read = (before.fingerprint, asdict(earlier))
-        folder = _folder(before, corpus.fingerprint, asdict(config), read)
-        train(model, encode_corpus(before, tokenizer), earlier, budget, checkpoint_dir=folder, resume=True)
-    folder = _folder(corpus, corpus.fingerprint, asdict(config), asdict(how), *read)
+    model = GPT(config, seed)
+    name = sha256(repr((corpus.fingerprint, asdict(config), asdict(how))).encode()).hexdigest()[:12]
+    folder = cache_folder() / f"babygpt-{corpus.name}-{name}"
     history = train(model, data, how, budget, checkpoint_dir=folder, resume=True)
     return BabyGPT(model.eval(), tokenizer, data, history)
-
-
-def _folder(corpus: Corpus, *settings) -> Path:
-    """Return where a model is kept: its name changes with any setting."""
-    name = sha256(repr(settings).encode()).hexdigest()[:12]
-    return cache_folder() / f"babygpt-{corpus.name}-{name}"

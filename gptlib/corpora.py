@@ -4,11 +4,9 @@ Each is a `Corpus`: documents with their labels, split so that no validation tex
 """
 
 import ast
-import contextlib
 import functools
 import hashlib
 import http.client
-import importlib.util
 import inspect
 import os
 import platform
@@ -20,7 +18,7 @@ import unicodedata
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -34,8 +32,6 @@ MIN_CHARACTERS = 20  # shorter documentation says nothing
 # tests; what distributions package apart; what newer versions dropped.
 LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 LEFT_OUT |= {"idlelib", "turtledemo", "tkinter", "ensurepip", "lib2to3", "distutils", "pydoc_data"}
-
-PACKAGES = ("matplotlib", "networkx", "numpy", "pandas", "scipy", "sklearn", "sympy", "torch")
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SIZE = 1_115_394  # bytes
@@ -105,22 +101,6 @@ def python_source() -> Corpus:
         text = plain(path.read_text(encoding="utf-8", errors="replace"))
         documents.append(Document(text, module, "source", path.name, "", text))
     return _split_by_module(f"python_source-{_version()}", documents)
-
-
-@functools.cache
-def package_docs() -> Corpus:
-    """Return signatures with the first paragraphs of their docstrings, from the packages that gptlib needs.
-
-    They are parsed where they are installed, which takes a minute, and split by module. Their text changes
-    with their versions.
-    """
-    documents = []
-    for name in PACKAGES:
-        root = Path(importlib.util.find_spec(name).origin).parent  # which imports nothing
-        for path, module in _modules(root, root.parent):
-            with contextlib.suppress(SyntaxError):  # a file for a newer Python
-                documents += [_summary(d) for d in _docstrings(path, module) if d.signature]
-    return _split_by_module("package_docs", documents)
 
 
 def shakespeare(
@@ -193,16 +173,11 @@ def _version() -> str:
 def _library() -> Iterator[tuple[Path, str]]:
     """Yield the standard library's source files with their module names, in alphabetical order."""
     root = Path(sysconfig.get_path("stdlib"))
-    for path, module in _modules(root, root):
-        if not module.startswith(("_sysconfigdata", "config-", "lib-dynload")):
-            yield path, module
-
-
-def _modules(folder: Path, root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the source files in a folder with their module names, which begin below a root."""
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        if not LEFT_OUT & set(parts):
+        if not LEFT_OUT & set(parts) and not parts[0].startswith(
+            ("_sysconfigdata", "config-", "lib-dynload")
+        ):
             yield path, ".".join(parts).removesuffix(".__init__")
 
 
@@ -229,12 +204,6 @@ def _docstrings(path: Path, module: str) -> Iterator[Document]:
                 inner = (*outer, node.name)
                 yield from _document(node, module, inner)
             stack.append((node, inner))
-
-
-def _summary(document: Document) -> Document:
-    """Return the first paragraph of a document with a signature, on one line."""
-    body = " ".join(document.body.split("\n\n")[0].split())
-    return replace(document, text=f'{document.signature}\n    """{body}"""', body=body)
 
 
 def _document(node: ast.AST, module: str, names: tuple[str, ...]) -> Iterator[Document]:

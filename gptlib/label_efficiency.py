@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptlib.babygpt import BabyGPT
 from gptlib.budget import Budget
@@ -42,7 +42,6 @@ def measure(
     layers: int | None = None,
     lm_weight: float = 0.0,
     roles: tuple[str, ...] = ROLES,
-    lr: float = FinetuneConfig.lr,
     budget: Budget | None = None,
 ) -> float:
     """Fine-tune on the first n examples of a task; return the accuracy on its test examples.
@@ -55,7 +54,7 @@ def measure(
     model = TaskModel(gpt, task.kind, len(task.answers), seed)
     train, test = encoded(baby, task, n)
     steps = max(MIN_STEPS, EPOCHS * n // FinetuneConfig.batch_size)
-    finetune(model, train, FinetuneConfig(steps, lr=lr, lm_weight=lm_weight, seed=seed), budget)
+    finetune(model, train, FinetuneConfig(steps, lm_weight=lm_weight, seed=seed), budget)
     return accuracy(model, test)
 
 
@@ -123,18 +122,6 @@ def word_counts(task: Task, n: int) -> float:
         scores = fitted.decision_function(features(test)).reshape(len(truth), -1)
         return float((scores.argmax(1) == truth).mean())
     return float(fitted.score(features(test), truth))
-
-
-def weight_size(model: nn.Module) -> float:
-    """Return the root mean square of a model's matrices. AdamW's step does not grow with it."""
-    matrices = torch.cat([p.detach().flatten() for p in model.parameters() if p.ndim == 2])
-    return matrices.square().mean().sqrt().item()
-
-
-def measure_reader(reader: BabyGPT, baby: BabyGPT, task: Task, n: int, seed: int) -> float:
-    """Measure a model that has read more than another, at a rate as much higher as its weights are larger."""
-    lr = FinetuneConfig.lr * weight_size(reader.model) / weight_size(baby.model)
-    return measure(reader, task, n, seed, lr=lr)
 
 
 METHODS: dict[str, Callable[[BabyGPT, Task, int, int], float]] = {

@@ -87,17 +87,6 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
     )
 
 
-def beside(corpus: Corpus, documents: Iterable[Document]) -> Corpus:
-    """Return a corpus without what holds the first paragraph of any of these documents.
-
-    So it may be read before labels are made of them.
-    """
-    paragraphs = [" ".join(_first_paragraph(document).split()) for document in documents]
-    found = [paragraph for paragraph in paragraphs if paragraph in corpus.train]
-    kept = tuple(d for d in corpus.train_documents if not any(paragraph in d.text for paragraph in found))
-    return Corpus(corpus.name, kept, corpus.validation_documents)
-
-
 def docs_tasks(documents: Iterable[Document], seed: int = 0) -> dict[str, Task]:
     """Make GPT-1's four kinds of task of documents set aside, by kind; `seed` draws pairs and order.
 

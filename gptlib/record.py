@@ -7,7 +7,6 @@ file of its own; they are read as one.
 
 import argparse
 import csv
-import functools
 import os
 import platform
 import subprocess
@@ -20,7 +19,7 @@ import torch
 
 from gptlib import __version__
 from gptlib.budget import Budget
-from gptlib.corpora import package_docs, python_docs
+from gptlib.corpora import python_docs
 from gptlib.progress import progress
 
 Run = dict[str, str | int | float]
@@ -103,24 +102,21 @@ def provenance(minutes: float, budget: Budget) -> Run:
 
 
 def finetuning(path: Path, shard: tuple[int, int]) -> None:
-    """Chapter 2: accuracy against number of labels, four tasks, five methods, three seeds."""
+    """Chapter 2: accuracy against number of labels, four tasks, four methods, three seeds."""
     # Chapter modules are imported here alone, so that reading what is recorded does not need them.
     from gptlib.babygpt import babygpt
-    from gptlib.label_efficiency import METHODS, VARIANTS, measure_reader
-    from gptlib.labels import beside, docs_tasks, hold_out
+    from gptlib.label_efficiency import METHODS, VARIANTS
+    from gptlib.labels import docs_tasks, hold_out
 
     corpus, aside = hold_out(python_docs(), 0.4)
-    baby, reader = babygpt(corpus), babygpt(corpus, before=beside(package_docs(), aside))
-    ways = METHODS | VARIANTS | {"more read first": functools.partial(measure_reader, reader)}
+    baby, ways = babygpt(corpus), METHODS | VARIANTS
     tasks = {seed: docs_tasks(aside, seed) for seed in range(3)}
     runs = []
     for seed, its_tasks in tasks.items():
         for kind, task in its_tasks.items():
             some = {n: list(METHODS) for n in label_counts(len(task.train), len(task.answers))}
-            hundred = some[100 * len(task.answers)]
-            hundred += ["more read first"]
             if kind in ("classification", "multiple_choice"):
-                hundred += VARIANTS
+                some[100 * len(task.answers)] += VARIANTS
             runs += [{"task": kind, "method": way, "n": n, "seed": seed} for n in some for way in some[n]]
     record(
         path,
@@ -245,14 +241,6 @@ def reward_models(path: Path, shard: tuple[int, int]) -> None:
     _record_each(path, runs, reward_model_scores, shard)
 
 
-def reward_models_more(path: Path, shard: tuple[int, int]) -> None:
-    """Chapter 7: the same of nine responses a signature, from a model that has read more, three seeds."""
-    from gptlib.alignment.frontier import reward_model_scores
-
-    runs = [{"n_prompts": 3000, "k": 9, "more_first": 1, "seed": seed} for seed in range(3)]
-    _record_each(path, runs, reward_model_scores, shard)
-
-
 def verifier(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 7: chapter 6's sums improved by a verifier, and by a model of people, three seeds."""
     from gptlib.alignment.verifier import verified_scores
@@ -275,7 +263,6 @@ CHAPTERS = {
         alignment,
         best_of_n,
         reward_models,
-        reward_models_more,
         verifier,
     )
 }

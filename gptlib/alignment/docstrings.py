@@ -12,8 +12,8 @@ from torch import nn
 
 from gptlib.alignment.rollouts import MAX_PROMPT, MAX_RESPONSE, Responses, respond
 from gptlib.babygpt import BabyGPT, babygpt
-from gptlib.corpora import Document, package_docs, python_docs
-from gptlib.labels import beside, hold_out
+from gptlib.corpora import Document, python_docs
+from gptlib.labels import hold_out
 from gptlib.tokenizers import BPETokenizer
 
 QUOTES = '"""'
@@ -122,15 +122,13 @@ class Setting:
 
 
 @functools.cache
-def setting(more_first: bool = False) -> Setting:
+def setting() -> Setting:
     """Return chapter 2's model and Python's functions, the corpus's validation modules held out.
 
-    What is held out shares no signature and no docstring with what is learned on. `more_first`: the model
-    that has read other packages' documentation first.
+    What is held out shares no signature and no docstring with what is learned on.
     """
     corpus = python_docs()
-    kept, aside = hold_out(corpus, 0.4)
-    baby = babygpt(kept, before=beside(package_docs(), aside) if more_first else None)
+    baby = babygpt(hold_out(corpus, 0.4)[0])
     train, held_out = map(demonstrations, (corpus.train_documents, corpus.validation_documents))
     known = {d.signature for d in train} | {d.docstring for d in train}
     new = [d for d in held_out if not known & {d.signature, d.docstring}]

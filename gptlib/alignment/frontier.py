@@ -36,10 +36,9 @@ UNPENALISED_STEPS, STEPS = 70, 50  # a policy that nothing holds goes on longer
 
 
 @functools.cache
-def sft_model(seed: int, more_first: bool = False) -> GPT:
+def sft_model(seed: int) -> GPT:
     """Fine-tune the base model on the demonstrations."""
-    its = setting(more_first)
-    return fine_tune(its.baby.model, its.baby.tokenizer, its.train, seed=seed)[0]
+    return fine_tune(setting().baby.model, setting().baby.tokenizer, setting().train, seed=seed)[0]
 
 
 @functools.cache
@@ -72,14 +71,11 @@ def before(seed: int) -> tuple[Responses, float, float]:
     return responses, truth, evaluate(model, its.baby.data.validation)
 
 
-def reward_model_scores(n_prompts: int, seed: int, k: int = 4, more_first: bool = False) -> Row:
-    """Train a reward model on comparisons of k responses to some signatures; return its held-out accuracy.
-
-    `more_first`: all starts from the model that has read other packages' documentation first.
-    """
-    its, sft = setting(more_first), sft_model(seed, more_first)
-    tokenizer, some = its.baby.tokenizer, random.Random(seed).sample(its.signatures, n_prompts)
-    given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), k, 10 + seed)
+def reward_model_scores(n_prompts: int, seed: int) -> Row:
+    """Train a reward model on the comparisons of some signatures; return its held-out accuracy."""
+    its, tokenizer, sft = setting(), setting().baby.tokenizer, sft_model(seed)
+    some = random.Random(seed).sample(its.signatures, n_prompts)
+    given = collect_comparisons(sft, tokenizer, some, annotators(seed=seed), seed=10 + seed)
     steps = max(round(PASSES * n_prompts / PROMPTS_A_STEP), 1)
     model = train_reward_model(sft, encode_comparisons(tokenizer, given), steps, seed)
     people = annotators(seed=100 + seed)

@@ -5,7 +5,6 @@ from gptlib import babygpt as module
 from gptlib.babygpt import babygpt
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, Document
-from gptlib.tokenizers import encode_corpus
 from gptlib.training import TrainConfig
 
 CPU = Budget("cpu", torch.device("cpu"), torch.float32)
@@ -39,20 +38,3 @@ def test_another_text_or_seed_is_another_model(quick):
     for arguments in ((corpus(), CPU), (corpus("line"), CPU), (corpus(), CPU, 1)):
         babygpt(*arguments)
     assert len(list(quick.iterdir())) == 3
-
-
-def test_what_is_read_before_is_read_first_and_leads_to_another_model(quick, monkeypatch):
-    read, train = [], module.train
-
-    def watched(model, data, how, *rest, **kept):
-        read.append((data.train, how.steps, how.decay))
-        return train(model, data, how, *rest, **kept)
-
-    monkeypatch.setattr(module, "train", watched)
-    plain = babygpt(corpus(), CPU)
-    reader = babygpt(corpus(), CPU, before=corpus("line"))
-    assert [how for _, *how in read] == [[3, "linear"], [3 * module.BEFORE, "constant"], [3, "linear"]]
-    before = encode_corpus(corpus("line"), plain.tokenizer).train  # in the tokens of the corpus itself
-    for (ids, *_), expected in zip(read, [plain.data.train, before, plain.data.train], strict=True):
-        assert torch.equal(ids, expected)
-    assert not torch.equal(plain.model.tokens.weight, reader.model.tokens.weight)

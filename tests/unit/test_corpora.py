@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 
 from gptlib import corpora
-from gptlib.corpora import (
-    Corpus,
-    Document,
-    package_docs,
-    plain,
-    python_docs,
-    python_source,
-    shakespeare,
-    text_file,
-)
+from gptlib.corpora import Corpus, Document, plain, python_docs, python_source, shakespeare, text_file
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
 PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 50).encode()
@@ -104,22 +95,6 @@ def test_the_fingerprint_changes_with_every_character_and_with_the_split():
         return Corpus("x", (train,), (validation,)).fingerprint
 
     assert len({fingerprint("ab", "cd"), fingerprint("ab", "ce"), fingerprint("abc", "d")}) == 3
-
-
-def test_packages_give_signatures_with_one_paragraph_each(monkeypatch):
-    monkeypatch.setattr(corpora, "PACKAGES", ("networkx",))
-    package_docs.cache_clear()
-    try:
-        found = package_docs()
-    finally:
-        package_docs.cache_clear()
-    assert len(found.train_documents) > 1000 and all(d.module.startswith("networkx.") for d in
-                                                     found.train_documents)  # fmt: skip
-    some = next(d for d in found.train_documents + found.validation_documents if d.name == "pagerank")
-    assert some.body == "Returns the PageRank of the nodes in the graph."
-    assert some.text == f'{some.signature}\n    """{some.body}"""' and some.signature.startswith(
-        "def pagerank(G,"
-    )
 
 
 def test_plain_spells_what_ascii_lacks():

@@ -1,7 +1,7 @@
 import pytest
 
 from gptlib.corpora import Corpus, Document, python_docs
-from gptlib.labels import AREAS, beside, docs_tasks, hold_out
+from gptlib.labels import AREAS, docs_tasks, hold_out
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,6 @@ def test_hold_out_refuses_a_corpus_without_functions():
     plain = Document("some text", "", "text", "x", "", "some text")
     with pytest.raises(ValueError, match="python_docs"):
         hold_out(Corpus("plain", (plain,), (plain,)), 0.4)
-
-
-def test_a_corpus_read_beside_holds_nothing_set_aside(aside):
-    corpus, documents = aside
-    whole = python_docs()  # which holds them all
-    left = beside(whole, documents)
-    assert not [d.name for d in documents if " ".join(d.body.split("\n\n")[0].split()) in left.train]
-    assert len(corpus.train_documents) * 0.8 < len(left.train_documents) < len(whole.train_documents)
 
 
 def test_train_and_test_share_no_docstring(tasks):
