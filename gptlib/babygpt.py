@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
+from filelock import FileLock
+
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, cache_folder
 from gptlib.history import History
@@ -28,7 +30,8 @@ def babygpt(corpus: Corpus, budget: Budget | None = None, seed: int = 0) -> Baby
 
     About one million parameters, two minutes, on two CPU cores; eight million on a GPU. Interrupted, it
     goes on from its newest checkpoint. It is kept in GPTLIB_CACHE, else the user's cache folder, under a
-    name that changes with the text and with the settings; delete that folder to train anew.
+    name that changes with the text and with the settings; delete that folder to train anew. Of several
+    processes that ask for it at once, one trains and the others wait.
     """
     budget = budget or Budget.detect()
     tokenizer = BPETokenizer.train(corpus.train, VOCAB_SIZE)
@@ -42,5 +45,7 @@ def babygpt(corpus: Corpus, budget: Budget | None = None, seed: int = 0) -> Baby
     model = GPT(config, seed)
     name = sha256(repr((corpus.fingerprint, asdict(config), asdict(how))).encode()).hexdigest()[:12]
     folder = cache_folder() / f"babygpt-{corpus.name}-{name}"
-    history = train(model, data, how, budget, checkpoint_dir=folder, resume=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        history = train(model, data, how, budget, checkpoint_dir=folder, resume=True)
     return BabyGPT(model.eval(), tokenizer, data, history)

@@ -1,5 +1,8 @@
+from threading import Thread
+
 import pytest
 import torch
+from filelock import FileLock
 
 from gptlib import babygpt as module
 from gptlib.babygpt import babygpt
@@ -38,3 +41,15 @@ def test_another_text_or_seed_is_another_model(quick):
     for arguments in ((corpus(), CPU), (corpus("line"), CPU), (corpus(), CPU, 1)):
         babygpt(*arguments)
     assert len(list(quick.iterdir())) == 3
+
+
+def test_another_process_that_trains_it_is_waited_for(quick):
+    babygpt(corpus(), CPU)
+    (folder,) = quick.iterdir()
+    asking = Thread(target=babygpt, args=(corpus(), CPU), daemon=True)
+    with FileLock(folder / ".lock"):
+        asking.start()
+        asking.join(1)
+        assert asking.is_alive()
+    asking.join(60)
+    assert not asking.is_alive()
