@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 MASTERS ?= notebooks/exercises
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
@@ -52,20 +53,20 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile tests/unit
 
 rules: setup
 	$(BIN)/python -m pytest -q tests/notebooks
 
 nbval: setup  ## run every notebook from top to bottom and compare the checked cells
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --nbval-lax \
-	  --nbval-current-env --nbval-cell-timeout=1200 -p no:warnings $(NOTEBOOKS) $(wildcard notebooks/exercises/*.ipynb)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=600 -p no:warnings $(NOTEBOOKS) $(wildcard notebooks/exercises/*.ipynb)
 
 grading: setup bubblewrap  ## test the grader with a class of submissions, right, wrong and hostile
 	$(BIN)/python -m pytest -q tests/grading
 
 site: book  ## build the site and visit every page of it in a browser; screenshots in _build/screenshots
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup tests/site
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadgroup tests/site
 
 notebooks: setup  ## execute all notebooks in place; NB=01_babygpt picks one
 	TQDM_DISABLE=1 $(BIN)/python notebooks/execute.py $(if $(NB),notebooks/$(NB).ipynb,$(NOTEBOOKS))
