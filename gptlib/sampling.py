@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from gptlib.model import GPT, KVCache
 from gptlib.tokenizers import Tokenizer
 
+TINY = torch.finfo(torch.float32).tiny  # below it a float32 loses digits, or becomes 0
+
 
 def next_token_probabilities(
     logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
@@ -16,7 +18,8 @@ def next_token_probabilities(
 
     `temperature` divides the logits: below 1 sharpens, above 1 flattens, 0 leaves only the best
     token. `top_k` keeps the k most probable tokens; `top_p` the fewest whose probabilities sum to at
-    least p (nucleus sampling, Holtzman et al. 2020, equation 2). What is left is scaled to sum to one.
+    least p (nucleus sampling, Holtzman et al. 2020, equation 2). What is left is scaled to sum to one. A
+    logit of infinity takes all; several share it equally; NaN stays NaN.
     Raises ValueError when temperature is below 0, or top_k or top_p is out of range.
     """
     _check(logits.shape[-1], temperature, top_k, top_p)
@@ -25,11 +28,14 @@ def next_token_probabilities(
     if top_k is not None:
         chosen = logits.topk(top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, chosen.indices, chosen.values)
-    probabilities = (logits.float() / temperature).softmax(-1)  # (B, V)
+    logits = logits.float()
+    best = logits.amax(-1, keepdim=True)  # (B, 1)
+    below = torch.where(logits == best, 0.0, logits - best)  # at most 0, also where the best is infinite
+    probabilities = (below / min(max(temperature, TINY), 1 / TINY)).softmax(-1)  # (B, V)
     if top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered  # what the more probable tokens sum to, (B, V)
-        kept = ordered.masked_fill(before >= top_p, 0.0)
+        kept = ordered.masked_fill(before >= max(top_p, TINY), 0.0)
         probabilities = torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
     return probabilities
 
@@ -70,7 +76,8 @@ def generate(
     or a tensor of ids (B, T); several are continued side by side. At most `max_tokens` are written to
     each, fewer when `stop`, a token id, is drawn: lists end with it, the rows of a tensor (B, T + new)
     repeat it. The model sees the last `context_length` tokens. `use_cache` keeps the keys and values of
-    a GPT's past: faster, the same output. The other arguments are those of `next_token_probabilities`.
+    a GPT's past: faster, the same output. Ids that a given `tokenizer` does not have, such as those which
+    fill a model's vocabulary up, are never drawn. The other arguments are `next_token_probabilities`'.
     Raises ValueError when a prompt is empty, longer than the context, or holds an unknown character or id.
     """
     several = isinstance(prompt, Tensor) or (bool(prompt) and isinstance(prompt[0], str | list | tuple))
@@ -80,7 +87,8 @@ def generate(
     was_training = model.training
     model.eval()
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
-    rows = _continue(model, prompts, max_tokens, how, seed, stop, use_cache)
+    known = tokenizer.vocab_size if tokenizer else None  # ids beyond it have no text
+    rows = _continue(model, prompts, max_tokens, how, seed, stop, use_cache, known)
     model.train(was_training)
     if isinstance(prompt, Tensor):
         longest = max(map(len, rows))
@@ -110,7 +118,7 @@ def continuations(
     return new
 
 
-def _continue(model, prompts, max_tokens, how, seed, stop, use_cache) -> list[list[int]]:
+def _continue(model, prompts, max_tokens, how, seed, stop, use_cache, known) -> list[list[int]]:
     """Write to all rows, a position at a time; where the prompt of a row still goes on, its token stays."""
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
@@ -120,7 +128,7 @@ def _continue(model, prompts, max_tokens, how, seed, stop, use_cache) -> list[li
         row[: len(prompt)] = torch.tensor(prompt)
     cache = KVCache(model.config, len(prompts), device) if use_cache and isinstance(model, GPT) else None
     for here in range(int(lengths.min()), ids.shape[1]):
-        logits = _last_logits(model, ids[:, :here], device, cache)  # (B, V)
+        logits = _last_logits(model, ids[:, :here], device, cache)[:, :known]  # (B, V)
         drawn = _draw(logits, generator, **how)  # (B,)
         ids[:, here] = torch.where(here < lengths, ids[:, here], drawn)
         if stop is not None:

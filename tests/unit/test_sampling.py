@@ -37,18 +37,64 @@ def test_top_p_keeps_the_fewest_that_reach_p(p, kept):
     torch.testing.assert_close(left.sum(), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-45, 1e-38, 1e-20])
+def test_a_tiny_temperature_leaves_only_the_best_and_equals_share(temperature):
+    torch.testing.assert_close(probabilities(temperature=temperature), torch.tensor([[1.0, 0, 0, 0]]))
+    close = torch.tensor([[1.0, 1.0 + 2**-23, 1.0 + 2**-23, -1e4]])
+    drawn = next_token_probabilities(close, temperature, top_k=3, top_p=0.99)
+    torch.testing.assert_close(drawn, torch.tensor([[0.0, 0.5, 0.5, 0.0]]))
+
+
+@pytest.mark.parametrize("temperature", [1e38, 1e39, 1e300])
+def test_a_huge_temperature_flattens_what_top_k_left(temperature):
+    flat = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
+    torch.testing.assert_close(probabilities(temperature=temperature, top_k=2), flat)
+
+
+@pytest.mark.parametrize("p", [5e-324, 1e-300, 1e-45, 1e-38])
+def test_a_tiny_top_p_keeps_the_best(p):
+    torch.testing.assert_close(probabilities(top_p=p), torch.tensor([[1.0, 0, 0, 0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("how", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.999}])
+def test_an_infinite_logit_takes_all_and_several_share_it(how, dtype):
+    inf = torch.inf
+    logits = torch.tensor([[0, inf, 1, -inf], [inf, 0, 1, inf], [0, -inf, 0, -inf]], dtype=dtype)
+    right = torch.tensor([[0, 1.0, 0, 0], [0.5, 0, 0, 0.5], [0.5, 0, 0.5, 0]])
+    torch.testing.assert_close(next_token_probabilities(logits, **how), right)
+
+
+def test_a_logit_that_is_no_number_is_not_hidden():
+    assert next_token_probabilities(torch.tensor([[0.0, torch.nan]])).isnan().all()
+
+
+class Fixed(torch.nn.Module):
+    """A model that always predicts the same."""
+
+    context_length = 4
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits)
+
+    def forward(self, ids):
+        return self.logits.expand(*ids.shape, -1)
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 0}, {"top_k": 5}, {"top_p": 0.9}])
+def test_ids_that_only_fill_up_the_vocabulary_are_never_drawn(tokenizer, how):
+    V = tokenizer.vocab_size
+    padded = Fixed(torch.cat([torch.zeros(1, V), torch.full((1, 40), 3.0)], 1))  # prefers ids without a text
+    text = generate(padded, "the", tokenizer, max_tokens=50, **how)
+    assert text.startswith("the") and len(text) == 53
+    rows = generate(padded, torch.ones(3, 2, dtype=torch.long), tokenizer, max_tokens=50, **how)
+    assert rows.max() < V
+    assert max(generate(padded, [1], max_tokens=50)) >= V  # without the tokenizer nobody can tell
+
+
 def test_drawn_tokens_follow_the_probabilities():
-    class Fixed(torch.nn.Module):
-        context_length = 4
-
-        def __init__(self):
-            super().__init__()
-            self.logits = torch.nn.Parameter(P.log())
-
-        def forward(self, ids):
-            return self.logits.expand(*ids.shape, -1)
-
-    drawn = generate(Fixed(), torch.zeros((4000, 1), dtype=torch.long), max_tokens=1)[:, 1]
+    drawn = generate(Fixed(P.log()), torch.zeros((4000, 1), dtype=torch.long), max_tokens=1)[:, 1]
     frequencies = drawn.bincount(minlength=4) / 4000
     torch.testing.assert_close(frequencies, P[0], atol=0.03, rtol=0)  # three standard deviations
 
