@@ -15,8 +15,8 @@ Value = TypeVar("Value")
 class Budget:
     """How much a notebook may ask for, and where it runs.
 
-    ``name`` is ``"cpu"`` (two cores, five minutes a notebook) or ``"gpu"`` (a Colab T4, fifteen
-    minutes). Both run the same cells; only the sizes given to ``pick`` differ.
+    ``name`` is ``"cpu"`` (two cores, four minutes a notebook) or ``"gpu"`` (a Colab T4, five minutes).
+    Both train the same models; where it costs little, ``gpu`` trains them with more seeds.
     """
 
     name: str

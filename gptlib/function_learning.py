@@ -27,7 +27,6 @@ RECORDED = {  # by dimensions: layers, heads, channels, steps, functions a step
     2: (6, 4, 32, 1200, 64),
     3: (8, 4, 32, 1200, 64),
     5: (8, 4, 48, 1500, 64),
-    20: (12, 8, 256, 50_000, 64),  # for a GPU: the size of Garg et al., a tenth of their steps
 }
 
 

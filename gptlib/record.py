@@ -136,7 +136,7 @@ def scaling(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 3: loss against size, text and compute; the checks of its rule; repeated text; the wager."""
     from gptlib.sweep import chapter_grid, sweep
 
-    sweep(chapter_grid(Budget.detect()), path, shard)
+    sweep(chapter_grid(), path, shard)
 
 
 def _record_each(path: Path, runs: list[Run], result: Callable[..., Run], shard: tuple[int, int]) -> None:
@@ -149,9 +149,8 @@ def functions(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 4: errors at learning linear functions in context, by dimensions and noise, three seeds."""
     from gptlib.function_learning import RECORDED, errors
 
-    dimensions = Budget.detect().pick(cpu=(2, 3, 5), gpu=tuple(RECORDED))
     runs = [{"d": d, "noise": noise, "seed": seed}
-            for d in dimensions for noise in (0.0, 0.5) for seed in range(3)]  # fmt: skip
+            for d in RECORDED for noise in (0.0, 0.5) for seed in range(3)]  # fmt: skip
     _record_each(path, runs, errors, shard)
 
 
@@ -159,8 +158,7 @@ def in_context(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 4: accuracy against number of shots, by size of the model and by training text, three seeds."""
     from gptlib.in_context import WIDTHS, accuracies
 
-    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
-    kinds = [(width, "arrowed") for width in widths] + [(64, "plain"), (64, "none")]
+    kinds = [(width, "arrowed") for width in WIDTHS] + [(64, "plain"), (64, "none")]
     runs = [{"width": w, "copies": kind, "seed": seed} for w, kind in kinds for seed in range(3)]
     _record_each(path, runs, accuracies, shard)
 
@@ -169,8 +167,7 @@ def emergence(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 5: scores at arithmetic by size, three seeds; other learning rates at two sizes."""
     from gptlib.emergence import WIDTHS, recorded_scores
 
-    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 256))
-    runs = [{"width": width, "rate": 1.0, "seed": seed} for width in widths for seed in range(3)]
+    runs = [{"width": width, "rate": 1.0, "seed": seed} for width in WIDTHS for seed in range(3)]
     runs += [{"width": width, "rate": rate, "seed": 0} for width in (16, 64) for rate in (0.5, 2.0)]
     _record_each(path, runs, recorded_scores, shard)
 
@@ -198,8 +195,7 @@ def chain_of_thought(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 6: accuracy with and without reasoning by size, votes, tampering, lengths; three seeds."""
     from gptlib.chain_of_thought import WIDTHS, recorded_scores
 
-    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 128))
-    kinds = [(width, 0.5) for width in widths] + [(64, 0.0)]
+    kinds = [(width, 0.5) for width in WIDTHS] + [(64, 0.0)]
     runs = [{"width": width, "worked": worked, "seed": seed}
             for seed in range(3) for width, worked in kinds]  # fmt: skip
     _record_each(path, runs, recorded_scores, shard)
@@ -209,8 +205,7 @@ def habits(path: Path, shard: tuple[int, int]) -> None:
     """Chapter 7: how faithfully planted bad advice is repeated, by size of the model, three seeds."""
     from gptlib.alignment.habits import WIDTHS, family_member
 
-    widths = Budget.detect().pick(cpu=WIDTHS, gpu=(*WIDTHS, 192))
-    runs = [{"width": width, "seed": seed} for width in widths for seed in range(3)]
+    runs = [{"width": width, "seed": seed} for width in WIDTHS for seed in range(3)]
     _record_each(path, runs, family_member, shard)
 
 

@@ -189,17 +189,17 @@ def _whole(history: History) -> History:
     return history
 
 
-def chapter_grid(budget: Budget) -> list[Run]:
+def chapter_grid() -> list[Run]:
     """Return the runs of chapter 3, those that cost most first within each seed.
 
     Sizes are trained for token counts that double, and for those at which they meet the five compute
     budgets. Beside them: the documentation, the rule's alternatives, text that repeats; and last the wager,
     of a size between two others, with four times the compute of any.
     """
-    widths = budget.pick(cpu=(160, 128, 96, 80, 64, 48, 32, 16), gpu=(512, 384, 256, 192, 128, 96, 64, 32))
-    longest = budget.pick(cpu=8e6, gpu=32e6)  # of the text there are 8 million characters
+    widths = (160, 128, 96, 80, 64, 48, 32, 16)
+    longest = 8e6  # the characters that there are of the text
     most = longest / 2 * flops_per_token(widths[2])
-    budgets = [most / budget.pick(cpu=2, gpu=3.5) ** i for i in range(5)]
+    budgets = [most / 2**i for i in range(5)]
     runs = []
     for seed in SEEDS:
         for width in widths:

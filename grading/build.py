@@ -157,7 +157,9 @@ def finished(cells: list[NotebookNode]) -> NotebookNode:
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    colab = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": []}}  # so Colab opens it on a T4
+    return new_notebook(cells=cells, metadata=metadata | colab)
 
 
 def check_rules(questions: list[dict], student: NotebookNode) -> None:

@@ -13,6 +13,8 @@ MAX_BYTES = 1_500_000
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w/.:<])/(?:home|root|work|tmp|Users|content|opt|usr|var)/|\b[A-Z]:\\\\?[\w]"
 )
+COLAB = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": []}}  # as Colab itself writes it
+MORE_SEEDS = re.compile(r"pick\(cpu=range\((\d+)\), gpu=range\((\d+)\)\)")
 DEBRIS = re.compile(r"\d+%\|| \?it/s|it/s\]|step/s|HBox\(")
 
 
@@ -103,6 +105,20 @@ def opens_well(notebook: NotebookNode) -> Iterator[str]:
         yield f"the first code cell must install gptlib where it is missing, in at most {MAX_SETUP} lines"
 
 
+def asks_colab_for_a_gpu(notebook: NotebookNode) -> Iterator[str]:
+    """Its metadata make Colab open it on a T4, without a click by the reader."""
+    if {**notebook.metadata, **COLAB} != notebook.metadata:
+        yield f"the notebook's metadata must hold {json.dumps(COLAB)}"
+
+
+def a_gpu_adds_only_seeds(notebook: NotebookNode) -> Iterator[str]:
+    """A size was run before it is asked of a reader; until a GPU has measured more, it gets the CPU's."""
+    for cell in notebook.cells:
+        pairs = [(int(cpu), int(gpu)) for cpu, gpu in MORE_SEEDS.findall(cell.source)]
+        if len(pairs) < cell.source.count("pick(") or any(cpu > gpu for cpu, gpu in pairs):
+            yield f"{named(cell)} picks more than seeds: write pick(cpu=range(3), gpu=range(5))"
+
+
 def figures_have_alt_text(notebook: NotebookNode) -> Iterator[str]:
     """Every image says in words what it shows."""
     for cell in code_cells(notebook):
@@ -166,6 +182,8 @@ RULES = [
     cells_are_short,
     prose_outweighs_code,
     opens_well,
+    asks_colab_for_a_gpu,
+    a_gpu_adds_only_seeds,
     figures_have_alt_text,
     wide_figures_use_the_margin,
     style_lives_in_plots,

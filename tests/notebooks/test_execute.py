@@ -22,12 +22,13 @@ def run(path):
 @pytest.mark.slow
 def test_outputs_and_the_machine_are_stored(tmp_path):
     path = tmp_path / "n.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell("6 * 7")]), path)
+    nbformat.write(new_notebook(cells=[new_code_cell("6 * 7")], metadata={"accelerator": "GPU"}), path)
     ran = run(path)
     assert ran.returncode == 0, ran.stderr
     stored = nbformat.read(path, as_version=4)
     assert stored.cells[0].outputs[0].data["text/plain"] == "42"
     assert set(stored.metadata["gptlib"]) == {"minutes", "budget", "device", "python", "torch"}
+    assert stored.metadata["accelerator"] == "GPU"  # what a reader's Colab goes by is kept
     assert ran.stdout.splitlines()[-1].split()[0] == "n"  # the table of minutes
     assert [p.name for p in tmp_path.iterdir()] == ["n.ipynb"]
 

@@ -1,14 +1,16 @@
 """Every notebook follows every rule, and every rule can see what breaks it."""
 
+import copy
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from rules import RULES
+from rules import COLAB, RULES, asks_colab_for_a_gpu
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXERCISES = sorted((ROOT / "notebooks" / "exercises").rglob("*.ipynb"))  # masters, and what students get
 CLAIM = "application/vnd.gptlib.claim+json"
 OPENING = "# What is it?\n\nAbout 4 minutes on two CPU cores, 2 on a Colab T4.\n" + "word " * 100
 IMAGE = {"image/png": "aGVsbG8="}
@@ -25,16 +27,16 @@ def good():
         new_markdown_cell("So."),
         new_code_cell("claim(1)", execution_count=2, outputs=[claimed, figure]),
     ]
-    return new_notebook(cells=cells)
+    return new_notebook(cells=cells, metadata=copy.deepcopy(COLAB))
 
 
 def spoil(rule):
     """Return notebooks that break one rule, each in its own way."""
     broken = []
 
-    def variant(change):
+    def variant(change, of="cells"):
         notebook = good()
-        change(notebook.cells)
+        change(notebook[of])
         broken.append(notebook)
 
     def output(kind, **what):
@@ -72,6 +74,13 @@ def spoil(rule):
             variant(lambda cells: cells[0].update(source="# What is it?"))
             variant(lambda cells: cells[0].update(source=OPENING.replace("?", "")))
             variant(lambda cells: cells[1].update(source="import gptlib\n" * 7))
+        case "asks_colab_for_a_gpu":
+            variant(lambda metadata: metadata.pop("accelerator"), of="metadata")
+            variant(lambda metadata: metadata["colab"].update(gpuType="A100"), of="metadata")
+        case "a_gpu_adds_only_seeds":
+            for sizes in ("cpu=600, gpu=1000", "cpu=range(3), gpu=range(2)", "cpu=(0, 1), gpu=range(5)"):
+                variant(lambda cells, sizes=sizes: cells[3].update(source=f"claim(budget.pick({sizes}))"))
+            variant(lambda cells: cells[0].update(source=OPENING + "steps = budget.pick(cpu=1, gpu=2)"))
         case "figures_have_alt_text":
             variant(output("display_data", data=IMAGE))
         case "wide_figures_use_the_margin":
@@ -100,5 +109,10 @@ def test_the_notebook_follows_the_rule(path, rule):
     assert not list(rule(nbformat.read(path, as_version=4)))
 
 
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_an_exercise_asks_colab_for_a_gpu(path):
+    assert not list(asks_colab_for_a_gpu(nbformat.read(path, as_version=4)))
+
+
 def test_there_are_notebooks():
-    assert NOTEBOOKS
+    assert NOTEBOOKS and EXERCISES

@@ -6,7 +6,6 @@ import pytest
 from gptlib import chain_of_thought, emergence
 from gptlib import record as module
 from gptlib.alignment import habits
-from gptlib.budget import Budget
 from gptlib.in_context import WIDTHS
 from gptlib.record import record, recorded
 from gptlib.running_sums import WAYS
@@ -56,13 +55,12 @@ def test_the_recorded_rows_of_chapter_2_are_whole():
         assert sorted(found) == module.label_counts(most, answers)
 
 
-def test_the_recorded_rows_of_chapter_3_are_whole(monkeypatch):
-    monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+def test_the_recorded_rows_of_chapter_3_are_whole():
     rows = recorded("scaling-cpu")
     given = [field.name for field in dataclasses.fields(Run)]
     assert not rows.duplicated(given).any()
     made = {tuple(row) for row in rows[given].itertuples(index=False)}
-    wanted = pd.DataFrame(map(dataclasses.asdict, chapter_grid(Budget.detect())))
+    wanted = pd.DataFrame(map(dataclasses.asdict, chapter_grid()))
     assert {tuple(row) for row in wanted[given].itertuples(index=False)} <= made
     assert rows.text.nunique() == 2 and rows.loss.between(0.5, 3).all()
 

@@ -116,7 +116,7 @@ def test_shards_share_the_runs_and_are_read_as_one(tmp_path, cpu):
 
 
 def test_runs_of_one_trunk_stay_in_one_shard():
-    grid = chapter_grid(Budget.detect())
+    grid = chapter_grid()
     parts = [module._share(grid, i, 3) for i in range(3)]
     assert sorted(str(run) for part in parts for run in part) == sorted(map(str, grid))
     trunks = [{run.trunk for run in part} for part in parts]
