@@ -122,7 +122,7 @@ def answers(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], m
     ids = [tokenizer.encode(prompt.text) for prompt in prompts]
     at_once = max(TOKENS_AT_ONCE // model.context_length, 1)
     how = dict(max_tokens=max_tokens, temperature=0, stop=tokenizer.encode("\n")[-1])
-    new = continuations(model, ids, at_once, **how)
+    new = continuations(model, ids, at_once, tokenizer, **how)
     return [tokenizer.decode(row).split("\n")[0].strip() for row in new]
 
 

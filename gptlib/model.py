@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptlib.checks import check_choice, check_least, check_types
 from gptlib.layers import Linear, rotate, rotation_table
 
 
@@ -37,16 +38,20 @@ class GPTConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self):
+        check_types(self)
         _check_sizes(self)
-        _check_choice("positions", self.positions, ("learned", "rope"))
-        _check_choice("norm", self.norm, ("layernorm", "rmsnorm"))
-        _check_choice("activation", self.activation, ("gelu", "relu", "relu2", "swiglu"))
+        check_choice("positions", self.positions, ("learned", "rope"))
+        check_choice("norm", self.norm, ("layernorm", "rmsnorm"))
+        check_choice("activation", self.activation, ("gelu", "relu", "relu2", "swiglu"))
         if self.positions == "rope" and self.head_size % 2:
             raise ValueError(
                 f"rope rotates pairs of channels: n_embd / n_head must be even, not {self.head_size}"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability in [0, 1), not {self.dropout}")
+        for field in ("rope_base", "norm_eps"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise ValueError(f"{field} must be above 0, and finite, not {getattr(self, field)}")
 
     @classmethod
     def gpt2(cls, vocab_size: int = 50_257, **sizes) -> "GPTConfig":
@@ -84,7 +89,7 @@ class GPTConfig:
     @property
     def kv_heads(self) -> int:
         """The number of heads that have keys and values of their own."""
-        return self.n_kv_head or self.n_head
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
 
     @property
     def hidden(self) -> int:
@@ -125,10 +130,8 @@ class GPTConfig:
 
 
 def _check_sizes(config: GPTConfig) -> None:
-    least = dict.fromkeys(("vocab_size", "context_length", "n_layer", "n_head", "n_embd", "kv_heads"), 1)
-    for field, smallest in (least | {"hidden": 0}).items():
-        if getattr(config, field) < smallest:
-            raise ValueError(f"{field} must be at least {smallest}, not {getattr(config, field)}")
+    check_least(config, 1, "vocab_size", "context_length", "n_layer", "n_head", "n_embd", "n_kv_head")
+    check_least(config, 0, "n_hidden")
     if config.n_embd % config.n_head:
         raise ValueError(
             f"n_embd must be a multiple of n_head, so that every head gets as many channels: "
@@ -139,11 +142,6 @@ def _check_sizes(config: GPTConfig) -> None:
             f"n_head must be a multiple of n_kv_head, so that query groups are equal: "
             f"{config.n_head} heads do not divide into {config.kv_heads} groups"
         )
-
-
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{field} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def make_norm(config: GPTConfig) -> nn.Module:

@@ -102,6 +102,7 @@ def continuations(
     model: nn.Module,
     prompts: list[list[int]],
     at_once: int,
+    tokenizer: Tokenizer | None = None,
     *,
     max_tokens: int,
     temperature: float = 1.0,
@@ -113,7 +114,7 @@ def continuations(
     for start in range(0, len(prompts), at_once):
         part = prompts[start : start + at_once]
         how = dict(max_tokens=max_tokens, temperature=temperature, stop=stop, seed=seed + start)
-        rows = generate(model, part, **how)
+        rows = generate(model, part, tokenizer, **how)
         new += [row[len(asked) :] for row, asked in zip(rows, part, strict=True)]
     return new
 

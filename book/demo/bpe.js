@@ -12,36 +12,24 @@ function byteCharacters() {
 
 export class BPE {
   /** Take what `BPETokenizer.save` wrote, parsed. */
-  constructor({ model, added_tokens }) {
+  constructor({ model }) {
     this.idOf = new Map(Object.entries(model.vocab));
     this.tokens = [];
     for (const [token, id] of this.idOf) this.tokens[id] = token;
     this.rank = new Map(model.merges.map((pair, rank) => [pair.join(" "), rank]));
-    this.special = added_tokens.map((token) => token.content);
     this.characters = byteCharacters();
     this.byteOf = new Map(this.characters.map((character, byte) => [character, byte]));
   }
 
-  /** Return the ids of a text. */
+  /** Return the ids of a text. What spells a special token is text like any other. */
   encode(text) {
-    const ids = [];
-    for (const part of this.splitSpecial(text)) {
-      if (this.special.includes(part)) ids.push(this.idOf.get(part));
-      else for (const [piece] of part.matchAll(PIECE)) ids.push(...this.merge(piece));
-    }
-    return ids;
+    return [...text.matchAll(PIECE)].flatMap(([piece]) => this.merge(piece));
   }
 
   /** Return the text that ids stand for; bytes that are no text become U+FFFD. */
   decode(ids) {
     const bytes = ids.flatMap((id) => [...this.tokens[id]].map((character) => this.byteOf.get(character)));
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array(bytes));
-  }
-
-  /** Cut special tokens out of a text, keeping them. */
-  splitSpecial(text) {
-    const escaped = this.special.map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-    return text.split(new RegExp(`(${escaped.join("|")})`)).filter((part) => part);
   }
 
   /** Merge the bytes of a piece: of all neighbours the pair that was learned first, until none is known. */

@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -196,3 +197,44 @@ def test_scaled_embeddings_are_those_of_vaswani():
     ids = random_ids()
     place = plain.positions.weight[:24]
     torch.testing.assert_close(scaled.embed(ids) - place, 4 * (plain.embed(ids) - place))
+
+
+@pytest.mark.parametrize("field", ["n_kv_head", "n_head", "n_layer", "n_embd", "context_length"])
+@pytest.mark.parametrize("value", [0, -2, 2.0, "2", True, [2], float("nan")])
+def test_a_size_that_is_no_whole_number_from_one_on_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        GPTConfig(20, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vocab_size", None),
+        ("vocab_size", "50257"),
+        ("n_hidden", -1),
+        ("n_hidden", 0.5),
+        ("dropout", "0.1"),
+        ("dropout", 1),
+        ("dropout", float("nan")),
+        ("norm_eps", 0),
+        ("norm_eps", float("nan")),
+        ("rope_base", float("inf")),
+        ("rope_base", -1.0),
+        ("bias", 1),
+        ("bias", "no"),
+        ("tie_embeddings", None),
+        ("norm", None),
+        ("positions", 3),
+        ("activation", "silu"),
+    ],
+)
+def test_a_choice_of_another_kind_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        GPTConfig(**({"vocab_size": 20} | {field: value}))
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    config = GPTConfig(
+        np.int64(20), n_embd=np.int32(16), n_head=np.int64(2), dropout=0, norm_eps=np.float64(1e-5)
+    )
+    assert config.kv_heads == 2

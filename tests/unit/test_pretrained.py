@@ -57,7 +57,8 @@ def test_what_transformers_wrote_has_the_same_logits_here_and_back(tmp_path, oth
     with torch.no_grad():
         assert torch.equal(back(IDS).logits, theirs(IDS).logits)
     written = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
-    assert written.encode("the cat sat <|endoftext|>") == BPE.encode("the cat sat <|endoftext|>")
+    text = "the cat sat <|endoftext|>"
+    assert written.encode(text) == BPE.encode(text, special_tokens=True) == [*BPE.encode(text[:12]), 0]
 
 
 def test_greedy_continuations_are_those_of_transformers(tmp_path):
@@ -84,6 +85,62 @@ def test_files_from_the_hub_without_the_prefix_and_with_old_buffers_are_read(tmp
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
     save_file(tensors | {"h.0.attn.bias": torch.ones(1, 1, 24, 24)}, file)
     assert_same(load_gpt2(tmp_path)[0].eval(), theirs)
+
+
+def test_weights_in_several_files_are_found_by_their_index(tmp_path):
+    theirs = write(tmp_path / "one")
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "one" / file).rename(tmp_path / file)
+    assert len(list(tmp_path.glob("model-0*.safetensors"))) > 3
+    assert_same(load_gpt2(tmp_path)[0].eval(), theirs)
+    assert_same(load_causal_lm(str(tmp_path))[0].eval(), theirs)
+
+
+def llama(folder, **how):
+    """Let transformers write a small model of another architecture."""
+    sizes = dict(vocab_size=340, hidden_size=16, intermediate_size=16, num_hidden_layers=1)
+    heads = dict(num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=50)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads))
+    model.save_pretrained(folder, **how)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=BPE._tokenizer)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def test_another_models_weights_are_never_unpickled(tmp_path):
+    model = llama(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"has no model.safetensors.*save_pretrained"):
+        load_causal_lm(tmp_path)
+
+
+def test_another_models_code_is_never_run(tmp_path):
+    llama(tmp_path)
+    change_config(
+        tmp_path, model_type="ours", auto_map={"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}
+    )
+    (tmp_path / "evil.py").write_text("raise SystemExit('this ran')", encoding="utf-8")
+    with pytest.raises(ValueError, match="cannot open"):
+        load_causal_lm(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_damaged_file_of_another_architecture_is_named(tmp_path, file):
+    llama(tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        load_causal_lm(tmp_path)
+
+
+def test_ids_that_only_fill_up_another_models_vocabulary_are_never_drawn(tmp_path):
+    llama(tmp_path)
+    model, tokenizer = load_causal_lm(tmp_path)
+    assert tokenizer.vocab_size < model.inner.config.vocab_size == 340
+    rows = generate(model, [[1], [2, 3]], tokenizer, max_tokens=40, temperature=100.0)
+    assert max(map(max, rows)) < tokenizer.vocab_size
 
 
 def change_config(folder, **changes):
@@ -227,7 +284,7 @@ def test_pretrained_models_of_two_architectures_are_asked_and_missing_ones_named
     assert given == answers(theirs, BPE, prompts, 6) and len(set(given)) > 1
     llama, tokenizer = load_causal_lm(names[1])
     assert isinstance(llama, HubModel) and llama.context_length == 200
-    text = "the cat sat"
+    text = "the cat<|endoftext|> sat"  # a text that spells the token, not the token
     assert tokenizer.decode(tokenizer.encode(text)) == text and tokenizer.encode(text) == BPE.encode(text)
 
 
