@@ -12,6 +12,8 @@ from importlib.resources import files
 
 from IPython.core.interactiveshell import InteractiveShell
 
+WANT_EXTRAS = ("gptlib.onnx_export",)  # what Colab does not have
+
 
 def run_twice(cell: str) -> list[int]:
     """Return how many shell commands the cell has given after its first and after its second run."""
@@ -32,7 +34,8 @@ def found() -> dict:
 
     modules = [module.name for module in pkgutil.walk_packages(gptlib.__path__, "gptlib.")]
     for module in modules:
-        importlib.import_module(module)
+        if module not in WANT_EXTRAS:
+            importlib.import_module(module)
     tables = [path for path in (files("gptlib") / "recorded").iterdir() if path.name.endswith(".csv")]
     return {
         "gptlib": gptlib.__file__,

@@ -77,7 +77,7 @@ def test_a_budget_that_does_not_exist(monkeypatch):
     assert f"ValueError: {failed.value}" in PAGE
 
 
-@pytest.mark.parametrize("target", ["setup", "book", "serve", "notebooks", "test"])
+@pytest.mark.parametrize("target", ["setup", "book", "serve", "notebooks", "test", "colab"])
 def test_make(target):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert f"\n{target}:" in makefile and f"`make {target}" in PAGE

@@ -34,7 +34,10 @@ def requirements(lines):
 PROJECT = tomllib.loads(read("pyproject.toml"))["project"]
 NEEDED = requirements(PROJECT["dependencies"])
 EXTRAS = {name: requirements(lines) for name, lines in PROJECT["optional-dependencies"].items()}
-PINNED = requirements(re.findall(r"^\w\S+", read("requirements.txt"), re.MULTILINE))
+PINS = {
+    name: requirements(re.findall(r"^\w\S+", read(name), re.MULTILINE))
+    for name in ("requirements.txt", "requirements-colab.txt")
+}
 
 
 def parsed(path):
@@ -90,8 +93,9 @@ def test_a_range_has_a_lower_bound_alone():
     assert Version("2.9") in NEEDED["torch"].specifier  # the first with torch.optim.Muon
 
 
-def test_every_pin_is_exact_and_in_its_range():
-    pins = {name: [*need.specifier] for name, need in PINNED.items()}
+@pytest.mark.parametrize("file", PINS)
+def test_every_pin_is_exact_and_in_its_range(file):
+    pins = {name: [*need.specifier] for name, need in PINS[file].items()}
     assert not [name for name, pin in pins.items() if [bound.operator for bound in pin] != ["=="]]
     assert not set(NEEDED) - set(pins)
     for name, need in [item for needs in (NEEDED, *EXTRAS.values()) for item in needs.items()]:

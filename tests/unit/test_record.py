@@ -2,6 +2,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
+import torch
 
 from gptlib import chain_of_thought, emergence
 from gptlib import record as module
@@ -20,6 +21,14 @@ def test_rows_say_what_made_them(tmp_path):
     assert rows.accuracy.tolist() == [0.5, 1.0, 0.5, 1.0]
     assert {"commit", "device", "torch", "python", "minutes"} <= set(rows.columns)
     assert rows.commit.notna().all() and rows.device.notna().all()
+
+
+def test_a_number_is_read_as_it_was_recorded(tmp_path):
+    """pandas before 3 reads some decimals a bit beside what was written, unless it is told not to."""
+    losses = torch.rand(len(RUNS), dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 3
+    loss = iter(losses.tolist())
+    record(tmp_path / "x.csv", RUNS, lambda run: {"loss": next(loss)})
+    assert recorded("x", tmp_path).loss.tolist() == losses.tolist()
 
 
 def test_started_again_it_does_only_what_is_missing(tmp_path):
