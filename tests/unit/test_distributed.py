@@ -19,10 +19,16 @@ def run(tmp_path, name, processes, folder, stop=0):
     return json.loads(out.read_text()) if out.exists() else None
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The losses of one process that nothing stopped."""
+    return run(tmp_path_factory.mktemp("whole"), "whole", 1, "a")
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_train_as_one(tmp_path, whole):
     """Two gloo processes, two accumulated batches a step: the losses of one process, evaluations too."""
-    one, two = run(tmp_path, "one", 1, "a"), run(tmp_path, "two", 2, "b")
+    one, two = whole, run(tmp_path, "two", 2, "b")
     assert len(one["train"]) == 12 and len(one["validation"]) == 3
     assert two["train"] == pytest.approx(one["train"], abs=1e-5)
     assert two["validation"] == pytest.approx(one["validation"], abs=1e-5)
@@ -33,8 +39,7 @@ def test_two_processes_train_as_one(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after):
-    whole = run(tmp_path, "whole", 1, "a")
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after, whole):
     assert run(tmp_path, "stopped", before, "b", stop=8) is None
     resumed = run(tmp_path, "resumed", after, "b")
     assert resumed["train"] == pytest.approx(whole["train"], abs=1e-5)

@@ -63,13 +63,14 @@ def test_what_is_too_long_is_refused_or_cut_where_it_says():
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_truncation_never_exceeds_the_room(kind):
-    cut = InputFormat(TOKENIZER, 9, truncate=True)
+def test_truncation_fills_the_room_and_never_exceeds_it(kind):
+    cut, long = InputFormat(TOKENIZER, 9, truncate=True), InputFormat(TOKENIZER, 99)
     for first in range(1, 20):
         for other in range(1, 20):
             texts = ["a" * first] + ["b" * other] * (len(TEXTS[kind]) - 1)
-            for row in cut.sequences(kind, texts):
-                assert len(row) <= 9 and row[0] == START and row[-1] == EXTRACT
+            for row, uncut in zip(cut.sequences(kind, texts), long.sequences(kind, texts), strict=True):
+                assert row[0] == START and row[-1] == EXTRACT
+                assert len(row) == min(9, len(uncut)), (texts, row)
 
 
 @pytest.mark.parametrize(

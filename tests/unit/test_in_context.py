@@ -206,10 +206,23 @@ def test_finetuning_teaches_the_examples_to_a_copy(tiny):
 
 
 def test_a_recorded_row_names_every_group_at_every_number_of_shots(tiny, monkeypatch):
-    monkeypatch.setattr(in_context, "GROUPS", {"add": ("add",), "pick": ("pick",)})
+    groups, asked = {"add": ("add",), "maps": tuple(MAPPINGS[:2])}, []
+
+    def look_up(model, families, n):
+        asked.append((families, n))
+        return evaluate(LookUp(), families=families, n=10)
+
+    monkeypatch.setattr(in_context, "GROUPS", groups)
+    monkeypatch.setattr(in_context, "evaluate", look_up)
     row = accuracies(8, "plain", 0, steps=2)
-    assert set(row) == {"steps", "params", *(f"{group}@{k}" for group in ("add", "pick") for k in SHOTS)}
-    assert all(0 <= row[f"add@{k}"] <= 1 for k in SHOTS)
+    assert asked == [(("add",), 300), (tuple(MAPPINGS[:2]), 150)]  # as many prompts for each group
+    expected = {
+        f"{group}@{k}": pytest.approx(right, abs=1e-4)
+        for group, families in groups.items()
+        for k, right in shares(evaluate(LookUp(), families=families, n=10))["right"].items()
+    }
+    assert {name: row[name] for name in row if "@" in name} == expected and len(expected) == 2 * len(SHOTS)
+    assert row["steps"] == 2 and row["maps@15"] > row["maps@1"]
     assert {family for families in GROUPS.values() for family in families} == set(OWN)
 
 

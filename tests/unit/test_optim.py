@@ -30,6 +30,27 @@ def test_a_constant_rate_is_constant_after_warmup():
     assert set(rates(decay="constant")[10:]) == {1.0}
 
 
+def test_without_warmup_the_first_step_is_at_the_peak_and_a_decay_waits_for_the_warmup():
+    assert schedule(0, 10, 0, "linear", 0.5, 0.1) == 1
+    fall = rates(decay_fraction=1.0)  # longer than what the warm-up leaves: it starts where that ends
+    assert fall[9] == pytest.approx(10 / 11) and fall[10] == 1 and fall[55] == pytest.approx(0.55)
+
+
+def test_past_the_last_step_the_rate_stays_where_it_ended():
+    assert schedule(150, 100, 10, "cosine", 0.5, 0.1) == pytest.approx(0.1)
+    assert schedule(12, 10, 10, "linear", 0.5, 0.1) == pytest.approx(0.1)  # nothing but warm-up
+
+
+def test_every_group_keeps_its_peak_rate():
+    model = GPT(GPTConfig.modern(50, n_layer=1, n_embd=16, context_length=8))
+    adamw, muon = make_optimizers(model, "muon", 0.01, 0.02, (0.8, 0.9), 0.3, torch.float32)
+    assert {(group["lr"], group["peak_lr"]) for group in adamw.param_groups} == {(0.01, 0.01)}
+    assert {(group["lr"], group["peak_lr"]) for group in muon.param_groups} == {(0.02, 0.02)}
+    assert {group["betas"] for group in adamw.param_groups} == {(0.8, 0.9)}
+    decays = [group["weight_decay"] for group in [*adamw.param_groups, *muon.param_groups]]
+    assert decays == [0.3, 0.0, 0.3]
+
+
 def test_muon_moves_the_hidden_matrices_and_adamw_all_the_rest():
     model = GPT(GPTConfig.modern(50, n_layer=2, n_embd=16, context_length=8))
     adamw, muon = make_optimizers(model, "muon", 0.01, 0.02, (0.9, 0.95), 0.1, torch.float32)
@@ -47,12 +68,14 @@ def test_muon_moves_the_hidden_matrices_and_adamw_all_the_rest():
 def test_only_matrices_decay():
     model = GPT(GPTConfig.gpt2(50, n_layer=1, n_embd=16, context_length=8))
     (adamw,) = make_optimizers(model, "adamw", 0.01, 0.02, (0.9, 0.95), 0.1, torch.float32)
-    for group in adamw.param_groups:
-        assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for p in group["params"])
+    matrices, vectors = adamw.param_groups
+    assert matrices["weight_decay"] == 0.1 and vectors["weight_decay"] == 0
+    assert {p.ndim for p in matrices["params"]} == {2} and {p.ndim for p in vectors["params"]} == {1}
+    assert len(matrices["params"]) + len(vectors["params"]) == len(list(model.parameters()))
 
 
 def test_muon_takes_equal_steps_in_all_directions():
-    """Its update is the gradient with all singular values made (nearly) equal."""
+    """Its update is the gradient with all singular values, here from 0.1 to 1, made (nearly) equal."""
     weight = torch.nn.Linear(8, 8, bias=False)
     before = weight.weight.detach().clone()
     (_, muon) = make_optimizers(
@@ -67,7 +90,7 @@ def test_muon_takes_equal_steps_in_all_directions():
     weight.weight.grad = torch.diag(torch.tensor([1.0, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]))
     muon.step()
     steps = torch.linalg.svdvals(before - weight.weight.detach())
-    assert steps.max() / steps.min() < 2 < 10
+    assert steps.max() / steps.min() < 2 and 0.07 < steps.mean() < 0.13  # the rate is 0.1
 
 
 def test_muon_is_that_of_torch():

@@ -60,8 +60,9 @@ def test_a_recorded_row_names_what_an_answer_costs(monkeypatch):
     monkeypatch.setattr(
         running_sums, "sums_model", lambda problems, seed: sums_model(problems, seed, steps=2)
     )
-    row = sums_scores(2, 5, "filler", 0)
-    assert row["tokens"] == 5 and 0 <= row["accuracy"] <= 1
+    row, problems = sums_scores(2, 5, "filler", 3), RunningSums(5, "filler", 2)
+    model = sums_model(problems, 3, steps=2)
+    assert row == {"params": model.n_params, "tokens": 5, "accuracy": accuracy(model, problems)}
 
 
 def test_filler_is_given_and_costs_tokens_all_the_same(monkeypatch):

@@ -31,10 +31,27 @@ def test_top_k_keeps_exactly_k_also_among_equals():
 
 @pytest.mark.parametrize(("p", "kept"), [(0.4, 1), (0.5, 1), (0.51, 2), (0.8, 2), (0.9, 3), (1.0, 4)])
 def test_top_p_keeps_the_fewest_that_reach_p(p, kept):
-    # In double precision, so that 0.5 + 0.3 reaches 0.8 to the last digit that matters.
-    left = probabilities(top_p=p - 1e-6)
-    assert (left > 0).sum() == kept
-    torch.testing.assert_close(left.sum(), torch.tensor(1.0))
+    left = probabilities(top_p=p - 1e-6)  # so that 0.5 + 0.3 reaches 0.8, whatever rounding does
+    wanted = torch.where(torch.arange(4) < kept, P, 0.0)
+    torch.testing.assert_close(left, wanted / wanted.sum())
+
+
+def test_top_p_stops_where_p_is_reached_exactly():
+    halves = torch.tensor([[0.0, 0.0, -torch.inf]])  # softmax makes of them 0.5, to the last bit
+    for p, kept in ((0.5, 1), (1.0, 2)):
+        assert (next_token_probabilities(halves, top_p=p) > 0).sum() == kept
+
+
+def test_top_p_keeps_each_rows_own_tokens_wherever_they_stand():
+    rows = torch.tensor([[0.05, 0.5, 0.15, 0.3], [0.7, 0.1, 0.1, 0.1]])
+    left = next_token_probabilities(rows.log(), top_p=0.6)
+    torch.testing.assert_close(left, torch.tensor([[0, 0.625, 0, 0.375], [1.0, 0, 0, 0]]))
+
+
+def test_temperature_and_top_k_come_before_top_p():
+    # At 0.5 the best has 0.685; at 1 it has 0.5, and two are needed for 0.6.
+    assert (probabilities(temperature=0.5, top_p=0.6) > 0).sum() == 1 < (probabilities(top_p=0.6) > 0).sum()
+    assert (probabilities(top_k=2, top_p=0.62) > 0).sum() == 1  # 0.5 of the 0.8 that are left
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-45, 1e-38, 1e-20])
