@@ -54,7 +54,10 @@ class Arithmetic:
         return 2 * self.digits + 2 + self.n
 
     def draw(self, B: int, generator: torch.Generator, held_out: bool = False) -> Tensor:
-        """Draw problems with their answers: (B, L). Held-out pairs of numbers are not among the others."""
+        """Draw problems with their answers: (B, L). Held-out pairs of numbers are not among the others.
+
+        A pair is held out in both orders: b + a would tell a + b.
+        """
         pairs = torch.empty(0, 2, dtype=torch.long)
         while len(pairs) < B:
             drawn = torch.randint(10**self.digits, (4 * B, 2), generator=generator)
@@ -62,8 +65,8 @@ class Arithmetic:
                 drawn[:, 1] = drawn[:, 1] % 8 + 2
             if self.operation == "-":
                 drawn = drawn.sort(1, descending=True).values
-            numbers = drawn[:, 0] * 1_000_003 + drawn[:, 1]
-            pairs = torch.cat([pairs, drawn[is_held_out(numbers) == held_out]])
+            larger, smaller = drawn.amax(1), drawn.amin(1)  # each (4 B,)
+            pairs = torch.cat([pairs, drawn[is_held_out(larger * 1_000_003 + smaller) == held_out]])
         return self.write(*pairs[:B].T)
 
     def write(self, a: Tensor, b: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from gptlib.alignment.rollouts import (
     Responses,
     Reward,
     Row,
+    alike,
     answer_logps,
     check_finite,
     draw_prompts,
@@ -50,11 +51,13 @@ class GRPOConfig:
 def group_advantages(scores: Tensor, group: int) -> Tensor:
     """Return how far each score is above its group's mean, in the group's standard deviations: (S,) -> (S,).
 
-    Responses of a prompt stand next to each other. Where all score alike it is 0.
+    Responses of a prompt stand next to each other. Where all score alike, up to the rounding of numbers of
+    their size, it is 0.
     """
     groups = scores.view(-1, group)  # (prompts, G)
     centred = groups - groups.mean(-1, keepdim=True)
-    return (centred / (groups.std(-1, keepdim=True, correction=0) + 1e-6)).view(-1)
+    advantages = centred / (groups.std(-1, keepdim=True, correction=0) + 1e-6)
+    return advantages.masked_fill(alike(groups), 0.0).view(-1)
 
 
 def grpo(

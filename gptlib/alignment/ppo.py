@@ -13,6 +13,7 @@ from gptlib.alignment.rollouts import (
     Responses,
     Reward,
     Row,
+    alike,
     answer_logps,
     check_finite,
     draw_prompts,
@@ -87,9 +88,10 @@ def clipped_loss(
 
 
 def whitened(values: Tensor, mask: Tensor) -> Tensor:
-    """Shift and scale to mean 0 and standard deviation 1 over all answers' tokens; the same shape."""
+    """Shift and scale to mean 0 and standard deviation 1 over all answers' tokens; 0 where all are alike."""
     mean = masked_mean(values, mask)
-    return (values - mean) * mask / (masked_mean((values - mean) ** 2, mask).sqrt() + 1e-6)
+    scaled = (values - mean) * mask / (masked_mean((values - mean) ** 2, mask).sqrt() + 1e-6)
+    return scaled.masked_fill(alike(torch.where(mask, values, mean).flatten()), 0.0)
 
 
 def ppo(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gptlib.alignment.docstrings import decode_responses, encode_responses, write_docstrings
 from gptlib.alignment.preferences import Annotator, Comparison, compare_all
-from gptlib.alignment.rollouts import AT_ONCE, Responses, Reward
+from gptlib.alignment.rollouts import AT_ONCE, Responses, Reward, alike
 from gptlib.minimising import minimise
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer
@@ -58,7 +58,7 @@ class RewardModel(nn.Module):
         Raises ValueError when all score alike.
         """
         scores = self.scores(responses)
-        if not (len(scores) > 1 and scores.std() > 0):
+        if len(scores) < 2 or alike(scores):
             raise ValueError("these responses all score alike: give several, that differ")
         self.shift += self.scale * scores.mean()
         self.scale *= scores.std()

@@ -98,6 +98,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum()
 
 
+def alike(values: Tensor) -> Tensor:
+    """Return whether values differ by no more than numbers of their size are rounded: (..., n) -> (..., 1).
+
+    Whoever divides by their standard deviation would otherwise take the rounding for a signal.
+    """
+    low, high = values.aminmax(dim=-1, keepdim=True)
+    size = torch.maximum(low.abs(), high.abs())
+    return high - low <= 4 * torch.finfo(values.dtype).eps * size
+
+
 def kl_estimates(logps: Tensor, reference_logps: Tensor) -> tuple[Tensor, Tensor]:
     """Estimate KL(policy || reference), in nats, from tokens that the policy drew; same shape, twice.
 

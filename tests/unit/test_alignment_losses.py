@@ -194,6 +194,36 @@ def test_group_advantages_by_hand():
     torch.testing.assert_close(found, torch.tensor([-1.0, 1.0, 0.0, 0.0]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("score", [0.0, 0.1, 100.7, -100.7, 1 / 3, 1e-30, 1e8, 3e38, -7e-12])
+@pytest.mark.parametrize("group", [2, 3, 7, 8, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_equal_scores_have_no_advantage_whatever_their_size(score, group, dtype):
+    scores = torch.full((2 * group,), score, dtype=dtype)
+    assert torch.equal(group_advantages(scores, group), torch.zeros_like(scores))
+    every = torch.ones(2, group, dtype=torch.bool)
+    assert torch.equal(whitened(scores.view(2, -1), every), torch.zeros(2, group, dtype=dtype))
+
+
+def test_scores_that_differ_by_their_rounding_have_no_advantage():
+    above = torch.nextafter(torch.tensor(100.7), torch.tensor(200.0)).item()
+    scores = torch.tensor([100.7, above] * 4 + [1.0, 2.0] * 4)
+    advantages = group_advantages(scores, 8)
+    assert advantages[:8].tolist() == [0.0] * 8
+    torch.testing.assert_close(advantages[8:], torch.tensor([-1.0, 1.0] * 4))
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 100.7, -1e4])
+@pytest.mark.parametrize("apart", [1.0, 0.05])
+def test_scores_that_differ_keep_their_advantage(size, apart):
+    scores = size + apart * torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1], dtype=torch.float64)
+    right = (scores - scores.mean()) / scores.std(correction=0)
+    found = group_advantages(scores.float(), 8)
+    torch.testing.assert_close(found.double(), right, atol=0.03, rtol=0.03)  # of rounded scores
+    mask = torch.tensor([[True] * 8 + [False]])
+    padded = torch.cat([scores.float(), torch.tensor([9e9])])[None]
+    torch.testing.assert_close(whitened(padded, mask)[0, :8].double(), right, atol=0.03, rtol=0.03)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_best_of_n_is_the_mean_over_all_choices(n):
     proxy, gold = torch.tensor([[3.0, 1.0, 2.0, 0.5]]), torch.tensor([[0.0, 5.0, 1.0, 2.0]])

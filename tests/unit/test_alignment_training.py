@@ -225,6 +225,11 @@ def test_a_reward_model_learns_what_is_chosen(its):
         encode_comparisons(tokenizer, [])
     with pytest.raises(ValueError, match="all score alike"):
         model.normalise(one)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.shift.fill_(-100.7)
+    with pytest.raises(ValueError, match="all score alike"):
+        model.normalise(several)
 
 
 def test_what_stands_after_the_closing_quotes_pleases_no_reward(its):

@@ -74,6 +74,19 @@ def test_held_out_problems_are_never_drawn_for_training(operation):
     assert not trained & held_out and len(trained) > 5 * len(held_out) > 500
 
 
+@pytest.mark.parametrize(
+    ("operation", "digits"), [("+", 1), ("+", 2), ("+", 3), ("-", 2), ("*", 1), ("*", 2)]
+)
+def test_a_held_out_pair_is_not_trained_in_the_other_order_either(operation, digits):
+    problems, pairs = Arithmetic(operation, digits), []
+    for flag in (False, True):
+        texts = (
+            TOKENIZER.decode(row) for row in problems.draw(30_000, torch.Generator().manual_seed(0), flag)
+        )
+        pairs.append({frozenset(text.split("=")[0].split(operation)) for text in texts})
+    assert pairs[0] and pairs[1] and not pairs[0] & pairs[1]
+
+
 def test_nothing_in_the_digits_tells_a_held_out_problem():
     last = [(int(text[2]), int(text[6])) for text in draw(Arithmetic("+"), 4000, held_out=True)]
     counts = torch.zeros(10, 10)
