@@ -3,10 +3,8 @@
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
-from filelock import FileLock
-
 from gptlib.budget import Budget
-from gptlib.corpora import Corpus, cache_folder
+from gptlib.corpora import Corpus, cached
 from gptlib.history import History
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import BPETokenizer, EncodedCorpus, encode_corpus
@@ -31,7 +29,8 @@ def babygpt(corpus: Corpus, budget: Budget | None = None, seed: int = 0) -> Baby
     About one million parameters, two minutes, on two CPU cores; eight million on a GPU. Interrupted, it
     goes on from its newest checkpoint. It is kept in GPTLIB_CACHE, else the user's cache folder, under a
     name that changes with the text and with the settings; delete that folder to train anew. Of several
-    processes that ask for it at once, one trains and the others wait.
+    processes that ask for it at once, one trains and the others wait. Raises KeyboardInterrupt when the
+    training is stopped before its end; OSError, naming GPTLIB_CACHE, when the cache cannot be used.
     """
     budget = budget or Budget.detect()
     tokenizer = BPETokenizer.train(corpus.train, VOCAB_SIZE)
@@ -44,8 +43,6 @@ def babygpt(corpus: Corpus, budget: Budget | None = None, seed: int = 0) -> Baby
     how = TrainConfig(steps=budget.pick(cpu=800, gpu=2000), batch_size=budget.pick(cpu=16, gpu=64), seed=seed)
     model = GPT(config, seed)
     name = sha256(repr((corpus.fingerprint, asdict(config), asdict(how))).encode()).hexdigest()[:12]
-    folder = cache_folder() / f"babygpt-{corpus.name}-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        history = train(model, data, how, budget, checkpoint_dir=folder, resume=True)
+    with cached(f"babygpt-{corpus.name}-{name}") as folder:
+        history = train(model, data, how, budget, checkpoint_dir=folder, resume=True).finished()
     return BabyGPT(model.eval(), tokenizer, data, history)

@@ -7,28 +7,28 @@ which the process dies, a checkpoint is there whole or not at all. The last two 
 
 import hashlib
 import json
-import lzma
 import os
-import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import load_file, save_file
-from safetensors.torch import save as save_tensors
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gptlib.distributed import rank, wait_for_all
+from gptlib.files import UNSUPPORTED, alone_in, delete, expanded, remedy
 from gptlib.history import History
 from gptlib.model import GPT, GPTConfig
+from gptlib.packing import pack as pack  # weights in little space: offered here beside whole ones
+from gptlib.packing import unpack as unpack
 from gptlib.tokenizers import EncodedCorpus
 
 FORMAT = "gptlib checkpoint 1"
 KEPT = 2
-LEVELS = 31  # of a packed number, to either side of 0
 SCHEDULE = {"steps", "warmup", "decay", "decay_fraction", "final_lr"}  # may change where past rates do not
 ABOUT = "run.json"
 
@@ -37,9 +37,9 @@ def save(folder: str | Path, step: int, tensors: dict[str, dict[str, Tensor]], a
     """Write the checkpoint of a step into `folder`, drop all but the last two, return its path.
 
     `tensors` maps file names to named tensors; `about` holds numbers, texts and lists. Raises OSError,
-    saying that the earlier checkpoints are untouched, when it cannot be written (a full disk).
+    saying that the earlier checkpoints are untouched and what helps, when it cannot be written (a full disk).
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     final = folder / f"step-{step:08d}"
     partial = folder / f".{final.name}.partial"
     try:
@@ -61,18 +61,25 @@ def save(folder: str | Path, step: int, tensors: dict[str, dict[str, Tensor]], a
         os.rename(partial, final)
         _sync(folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise OSError(
             f"the checkpoint of step {step} could not be written to {folder} ({error}); the earlier ones "
-            "are untouched: make room, or give another checkpoint_dir, and train again with resume=True"
+            f"are untouched: {remedy(error)}, or give another checkpoint_dir; train again with resume=True"
         ) from error
+    finally:
+        delete(partial)
     _tidy(folder)
     return final
 
 
 def all_in(folder: str | Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest first; none where there is no folder."""
-    return sorted(Path(folder).glob("step-[0-9]*"))
+    found = (path for path in expanded(folder).glob("step-*") if path.is_dir())
+    return sorted((path for path in found if path.name[5:].isdecimal()), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the updates done when a checkpoint was written, as its name tells them."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def load(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
@@ -80,7 +87,7 @@ def load(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
 
     Raises ValueError, naming the file and what to do, when it is damaged or was not written by gptlib.
     """
-    path = Path(path)
+    path = expanded(path)
     try:
         about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
         sums = about["sha256"] if about["format"] == FORMAT else None
@@ -95,9 +102,10 @@ def load(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
         file = path / Path(name).name
         if not file.is_file():
             raise _refusal(path, f"{name} is missing")
-        if _sha256(file) != expected:
+        content = file.read_bytes()  # not mapped: Windows deletes no file that is, and some drives map none
+        if hashlib.sha256(content).hexdigest() != expected:
             raise _refusal(path, f"{name} was cut short or altered")
-        tensors[file.stem] = load_file(file)
+        tensors[file.stem] = load_tensors(content)
     return tensors, about
 
 
@@ -169,7 +177,8 @@ class TrainingState:
         torch.set_rng_state(tensors["random"]["dropout"])
         if torch.cuda.is_available() and "dropout_cuda" in tensors["random"]:
             torch.cuda.set_rng_state(tensors["random"]["dropout_cuda"])
-        self.scaler.load_state_dict(about["scaler"])
+        if self.scaler.is_enabled() and about["scaler"]:  # float16 alone scales: other dtypes keep {}
+            self.scaler.load_state_dict(about["scaler"])
         self.history, self.step = history, step
         self.seconds = about["seconds"]
 
@@ -182,7 +191,11 @@ class Keeper:
             raise ValueError(f"checkpoint_every counts steps: at least 1, not {every}")
         if resume and folder is None:
             raise ValueError("resume needs the checkpoint_dir of the run to go on with")
-        self.folder, self.every, self.resume = folder and Path(folder), every, resume
+        self.folder, self.every, self.resume = folder and expanded(folder), every, resume
+
+    def alone(self) -> AbstractContextManager:
+        """Hold the folder while the run lasts. Raises OSError when another run does, or it cannot be made."""
+        return alone_in(self.folder) if self.folder and rank() == 0 else nullcontext()
 
     def take_up(
         self, state: TrainingState, config: dict, lr_factor: Callable[[int], float], data: EncodedCorpus
@@ -225,7 +238,7 @@ def load_model(path: str | Path) -> GPT:
 
     Raises ValueError when there is none, when it is damaged, or when another kind of model was trained.
     """
-    path = Path(path)
+    path = expanded(path)
     if not (path / ABOUT).exists():
         if not all_in(path):
             raise ValueError(f"there is no checkpoint in {path}: give the checkpoint_dir of a training run")
@@ -246,34 +259,6 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         names.setdefault(tensor.data_ptr(), (name, tensor))
     return dict(names.values())
-
-
-def pack(tensors: dict[str, Tensor]) -> bytes:
-    """Return weights in about a sixth of the space of float32: for a model that is not trained any more.
-
-    A matrix (rows, columns) is rounded to whole multiples, -31 to 31, of a scale for each row, a vector to
-    float16; then all is compressed. A number of a matrix is off by a sixtieth of its row's largest at most.
-    """
-    kept = {}
-    for name, tensor in tensors.items():
-        if tensor.ndim < 2:
-            kept[name] = tensor.cpu().half()
-            continue
-        matrix = tensor.float().cpu()
-        scale = (matrix.abs().amax(1, keepdim=True) / LEVELS).clamp(min=torch.finfo(torch.float).tiny)
-        kept[name] = (matrix / scale).round().clamp(-LEVELS, LEVELS).to(torch.int8)
-        kept[f"{name}.scale"] = scale
-    return lzma.compress(save_tensors(kept))
-
-
-def unpack(content: bytes) -> dict[str, Tensor]:
-    """Return the weights that `pack` was given, in float16. Raises ValueError for anything else."""
-    try:
-        kept = load_tensors(lzma.decompress(content))
-    except (lzma.LZMAError, SafetensorError) as error:
-        raise ValueError(f"these are not packed weights, or not all of them ({error})") from error
-    names = [name for name in kept if not name.endswith(".scale")]
-    return {name: (kept[name] * kept.get(f"{name}.scale", 1)).half() for name in names}
 
 
 def set_weights(model: nn.Module, saved: dict[str, Tensor]) -> None:
@@ -311,7 +296,7 @@ def on_drive(name: str) -> Path:
 
 
 def _refusal(path: Path, reason: str) -> ValueError:
-    earlier = [other.name for other in all_in(path.parent) if other.name < path.name]
+    earlier = [other.name for other in all_in(path.parent) if step_of(other) < step_of(path)]
     remedy = f"the one before, {earlier[-1]}, is then taken" if earlier else "training then starts anew"
     return ValueError(f"the checkpoint {path} cannot be used: {reason}. Delete that folder; {remedy}")
 
@@ -320,25 +305,37 @@ def _remove(path: Path) -> None:
     """Take a checkpoint away: by a rename, so that no half of it ever looks like a whole."""
     doomed = path.with_name(f".{path.name}.deleted")
     os.rename(path, doomed)
-    shutil.rmtree(doomed)
+    delete(doomed)
 
 
 def _tidy(folder: Path) -> None:
-    """Take away all but the last checkpoints, and what a process that was killed left half done."""
-    for old in all_in(folder)[:-KEPT]:
-        _remove(old)
+    """Take away all but the last checkpoints, and what a process that was killed left half done.
+
+    What cannot be deleted now, as another program has it open, is when the next checkpoint is written.
+    """
     for pattern in (".step-*.partial", ".step-*.deleted"):
         for path in folder.glob(pattern):
-            shutil.rmtree(path)
+            delete(path)
+    for old in all_in(folder)[:-KEPT]:
+        with suppress(OSError):
+            _remove(old)
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the list of names in a folder, is on the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows has no such call for folders
+    """Wait until a file, or the list of names in a folder, is on the disk.
+
+    Windows has no such call for folders, nor have Google Drive, network drives and WSL: there the renaming is
+    on the disk whenever the system writes it.
+    """
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (is_folder and error.errno in UNSUPPORTED):
+            raise
     finally:
         os.close(descriptor)
 

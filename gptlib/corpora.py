@@ -18,10 +18,12 @@ import unicodedata
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gptlib.files import expanded, locked, remedy
 from gptlib.progress import progress
 
 SEPARATOR = "\n\n"  # between documents, in the joined text
@@ -36,6 +38,9 @@ LEFT_OUT |= {"idlelib", "turtledemo", "tkinter", "ensurepip", "lib2to3", "distut
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SIZE = 1_115_394  # bytes
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+CONTROL = r"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]"  # of no use in a text; but \x1b begins colours
+CACHE_REMEDY = "set GPTLIB_CACHE to a folder that can be written to"
 
 
 @dataclass(frozen=True)
@@ -117,26 +122,37 @@ def shakespeare(
     Raises OSError, saying what to do, when the text cannot be had whole and unaltered.
     """
     path = cache_folder() / "tinyshakespeare.txt"
-    if not (path.exists() and _is_intact(path.read_bytes(), size, sha256)):
-        _download(url, path, size, sha256, timeout, time_limit)
-    text = path.read_text(encoding="utf-8")
+    with _naming_the_cache(path):
+        content = path.read_bytes() if path.exists() else b""
+    if not _is_intact(content, size, sha256):
+        content = _download(url, path, size, sha256, timeout, time_limit)
+        with _naming_the_cache(path):
+            _keep(path, content)
+    text = content.decode()
     return _split_by_position("shakespeare", text, int(0.9 * len(text)))
 
 
 def text_file(path: str | Path) -> Corpus:
     """Return a reader's own text (UTF-8): the first 90 %, cut back to a line break, and the rest.
 
-    Raises ValueError when the file is missing, empty, not UTF-8 text, or too short to split.
+    Raises ValueError when the file is missing, empty, too short to split, or not UTF-8 text: UTF-16, which
+    Windows writes, is told by its NUL bytes or, where it has none, by its control characters.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.is_file():
         raise ValueError(f"there is no file {str(path)!r}: give the path of a text file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text, reason = path.read_text(encoding="utf-8-sig"), ""
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
-        ) from None
+        text, reason = "", f"{error.reason} at byte {error.start}"
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error}): {remedy(error)}, or copy it elsewhere") from error
+    if "\0" in text:
+        reason = f"a NUL byte after {text.index(chr(0)):,} characters"
+    elif len(re.findall(CONTROL, text)) > len(text) / 20:
+        reason = "control characters"
+    if reason:
+        raise ValueError(f"{path.name} is not UTF-8 text ({reason}), it may be UTF-16: save it as UTF-8")
     cut = int(0.9 * len(text))
     return _split_by_position(path.stem, text, text.rfind("\n", cut // 2, cut) + 1 or cut)
 
@@ -161,9 +177,41 @@ def fixed_number(text: str) -> float:
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads and trained models: GPTLIB_CACHE, or gptlib in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GPTLIB_CACHE") or Path(base) / "gptlib").expanduser()
+    """Return the folder for downloads and trained models: GPTLIB_CACHE, or gptlib in the user's cache.
+
+    Raises OSError, naming GPTLIB_CACHE, where that is not set and the user has no home.
+    """
+    try:
+        if named := os.environ.get("GPTLIB_CACHE"):
+            return Path(named).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "gptlib"
+    except RuntimeError as error:
+        raise OSError(
+            f"there is no place for downloads and trained models ({error}): {CACHE_REMEDY}"
+        ) from error
+
+
+@contextmanager
+def cached(name: str) -> Iterator[Path]:
+    """Make a folder of the cache and hold it: other processes that ask for it wait.
+
+    Raises OSError, naming GPTLIB_CACHE, when something in it cannot be made, read or written.
+    """
+    folder = cache_folder() / name
+    with _naming_the_cache(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", f"start one after the other, or {CACHE_REMEDY}"):
+            yield folder
+
+
+@contextmanager
+def _naming_the_cache(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the cache cannot be used at {path} ({error}): {remedy(error)}, or {CACHE_REMEDY}"
+        ) from error
 
 
 def _version() -> str:
@@ -253,8 +301,8 @@ def _is_intact(content: bytes, size: int, sha256: str) -> bool:
     return len(content) == size and hashlib.sha256(content).hexdigest() == sha256
 
 
-def _download(url: str, path: Path, size: int, sha256: str, timeout: float, time_limit: float) -> None:
-    """Fetch a file of known size and hash; write it in one piece or not at all."""
+def _download(url: str, path: Path, size: int, sha256: str, timeout: float, time_limit: float) -> bytes:
+    """Fetch a file of known size and hash."""
     remedy = (
         f"Try again later; or fetch {url} in a browser and save it as {path}; "
         "or use python_docs(), which needs no network."
@@ -268,16 +316,22 @@ def _download(url: str, path: Path, size: int, sha256: str, timeout: float, time
     if not _is_intact(content, size, sha256):
         what = "is truncated" if len(content) < size else "was altered on the way"
         raise OSError(f"the downloaded {path.name} {what} ({len(content):,} of {size:,} bytes). {remedy}")
+    return content
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Write a file in one piece or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
+    descriptor, partial = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        os.replace(partial, path)  # closed before: Windows replaces no open file
+    except BaseException:
+        os.unlink(partial)
+        raise
 
 
 def _read(url: str, size: int, timeout: float, time_limit: float) -> bytes:

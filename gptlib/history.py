@@ -3,6 +3,10 @@
 from dataclasses import astuple, dataclass, field
 
 
+class Interrupted(UserWarning):
+    """A reader has stopped a training, which returns what it has done so far."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One loss and what had been spent when it was measured."""
@@ -27,6 +31,13 @@ class History:
     def final(self) -> Record:
         """The last validation: over the whole validation text, unless the run was interrupted."""
         return self.validation[-1]
+
+    def finished(self) -> "History":
+        """Return this history of a whole run. Raises KeyboardInterrupt, as the reader did, for a part."""
+        if self.interrupted:
+            done = self.train[-1].step if self.train else 0
+            raise KeyboardInterrupt(f"stopped after step {done}: part of a run is not kept as its result")
+        return self
 
     def as_rows(self) -> dict[str, list]:
         """Return plain lists of numbers, for JSON."""

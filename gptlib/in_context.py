@@ -61,10 +61,14 @@ def task_corpus(seed: int = 0, copies: float = COPIES, arrows: bool = True) -> E
 
 
 def task_model(data: EncodedCorpus, width: int, seed: int = 0, steps: int = 600) -> GPT:
-    """Return a GPT of two layers and `width` channels, trained to continue the documents of `data`."""
+    """Return a GPT of two layers and `width` channels, trained to continue the documents of `data`.
+
+    Raises KeyboardInterrupt when the training is stopped before its end.
+    """
     config = GPTConfig.of_width(data.vocab_size, width, context_length=CONTEXT, n_layer=2)
     model = GPT(config, seed)
-    train(model, data, replace(RECIPE, steps=steps, seed=seed), Budget.detect().in_float32())
+    how = replace(RECIPE, steps=steps, seed=seed)
+    train(model, data, how, Budget.detect().in_float32()).finished()
     return model.eval()
 
 

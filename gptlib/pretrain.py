@@ -12,8 +12,10 @@ from pathlib import Path
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, python_docs, python_source, shakespeare, text_file
 from gptlib.distributed import process_group, rank, wait_for_all
-from gptlib.history import Record
+from gptlib.files import expanded
+from gptlib.history import History, Record
 from gptlib.model import GPT, GPTConfig
+from gptlib.progress import say
 from gptlib.sampling import generate
 from gptlib.tokenizers import BPETokenizer, bits_per_character, encode_corpus
 from gptlib.training import TrainConfig, train
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         required=True,
         metavar="FOLDER",
         help="where checkpoints, tokenizer and losses are written; two checkpoints are kept",
@@ -131,6 +133,10 @@ def main(arguments: list[str] | None = None) -> None:
             _pretrain(args)
     except (ValueError, OSError) as error:
         sys.exit(f"gptlib.pretrain: {error}")
+    except KeyboardInterrupt as stopped:
+        sys.exit(
+            f"gptlib.pretrain: {stopped or 'stopped'}; the same command goes on from the last checkpoint"
+        )
 
 
 def _pretrain(args: argparse.Namespace) -> None:
@@ -155,10 +161,10 @@ def _pretrain(args: argparse.Namespace) -> None:
     data = encode_corpus(corpus, tokenizer)
     model = GPT(choices(tokenizer.vocab_size, **sizes), args.seed)
     if rank() == 0:
-        print(f"{model.n_params:,} parameters, {len(data.train):,} tokens to learn from", flush=True)
+        say(f"{model.n_params:,} parameters, {len(data.train):,} tokens to learn from")
 
     def tell(record: Record) -> None:
-        print(f"step {record.step}: validation loss {record.loss:.4f}, {record.seconds:.0f} s", flush=True)
+        say(f"step {record.step}: validation loss {record.loss:.4f}, {record.seconds:.0f} s")
 
     history = train(
         model,
@@ -168,18 +174,28 @@ def _pretrain(args: argparse.Namespace) -> None:
         checkpoint_dir=args.out,
         checkpoint_every=args.checkpoint_every,
         resume=True,
-    )
+    ).finished()
     if rank() == 0:
-        (args.out / "history.json").write_text(json.dumps(history.as_rows()), encoding="utf-8")
-        bits = bits_per_character(history.final.loss, data.characters_per_token)
-        print(generate(model, corpus.validation[:20], tokenizer, max_tokens=60, temperature=0.7))
-        print(json.dumps({"loss": history.final.loss, "bits_per_character": bits, "out": str(args.out)}))
+        _tell_result(args.out, model, corpus, tokenizer, history, data.characters_per_token)
+
+
+def _tell_result(
+    out: Path, model: GPT, corpus: Corpus, tokenizer: BPETokenizer, history: History, per_token: float
+) -> None:
+    """Write the losses, then show a sample and print the result: what cannot be shown loses nothing."""
+    (out / "history.json").write_text(json.dumps(history.as_rows()), encoding="utf-8")
+    bits = bits_per_character(history.final.loss, per_token)
+    try:
+        say(generate(model, corpus.validation[:20], tokenizer, max_tokens=60, temperature=0.7))
+    except (ValueError, RuntimeError) as error:
+        say(f"no sample could be written: {error}")
+    say(json.dumps({"loss": history.final.loss, "bits_per_character": bits, "out": str(out)}))
 
 
 def _corpus(name: str) -> Corpus:
     if name in CORPORA:
         return CORPORA[name]()
-    if not Path(name).is_file():
+    if not expanded(name).is_file():
         raise ValueError(f"--corpus is {', '.join(CORPORA)}, or a file; there is no file {name!r}")
     return text_file(name)
 

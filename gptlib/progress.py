@@ -1,9 +1,28 @@
 """A progress bar that suits where it is shown: a notebook, a terminal, or nowhere."""
 
 import os
+import sys
 from collections.abc import Iterable
 
 from tqdm.auto import tqdm
+
+
+class Bar(tqdm):
+    """A bar that vanishes where it cannot be printed: what it counts goes on."""
+
+    def display(self, *args, **how) -> None:
+        """Show the bar, or show it no more when its terminal, pipe or page is gone."""
+        try:
+            super().display(*args, **how)
+        except (OSError, ValueError):  # a closed pipe or file, an encoding that lacks a letter
+            self.disable = True
+
+    def close(self) -> None:
+        """Take the bar away."""
+        try:
+            super().close()
+        except (OSError, ValueError):
+            self.disable = True
 
 
 def progress(iterable: Iterable | None = None, **how) -> tqdm:
@@ -12,4 +31,14 @@ def progress(iterable: Iterable | None = None, **how) -> tqdm:
     With TQDM_DISABLE in the environment there is none, in notebooks too, where tqdm itself does
     not look: so a notebook that is executed for the book keeps no bar among its outputs.
     """
-    return tqdm(iterable, leave=False, disable="TQDM_DISABLE" in os.environ, **how)
+    nowhere = "TQDM_DISABLE" in os.environ or sys.stderr is None
+    return Bar(iterable, leave=False, disable=nowhere, **how)
+
+
+def say(text: str) -> None:
+    """Print a line, with ? for letters that a terminal lacks; a pipe that was closed stops nothing."""
+    try:
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except (OSError, ValueError, AttributeError):  # closed, or a program without a terminal
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it when it ends)

@@ -7,10 +7,12 @@ file of its own; they are read as one.
 
 import argparse
 import csv
+import io
 import os
 import platform
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ import torch
 from gptlib import __version__
 from gptlib.budget import Budget
 from gptlib.corpora import python_docs
+from gptlib.files import expanded, remedy
+from gptlib.history import Interrupted
 from gptlib.progress import progress
 
 Run = dict[str, str | int | float]
@@ -31,15 +35,31 @@ TO_THE_BIT = {"float_precision": "round_trip"} if PANDAS < (3, 1) else {}
 
 def recorded(name: str, folder: Path = FOLDER) -> pd.DataFrame:
     """Return the recorded rows of a chapter. Raises ValueError when there are none."""
-    files = _files(folder / f"{name}.csv")
-    if not files:
+    path = expanded(folder) / f"{name}.csv"
+    tables = [pd.read_csv(io.StringIO(text), **TO_THE_BIT) for text in _whole_rows(path)]
+    tables = [table for table in tables if len(table)]
+    if not tables:
         raise ValueError(f"nothing is recorded under {name!r}: make it with python -m gptlib.record")
-    return pd.concat([pd.read_csv(file, **TO_THE_BIT) for file in files], ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _files(path: Path) -> list[Path]:
-    """Return what there is of a file of rows: itself, and those of its shards."""
-    return [path] * path.is_file() + sorted(path.parent.glob(f"{path.stem}.*of*.csv"))
+def _whole_rows(path: Path) -> list[str]:
+    """Return the text of a file of rows and of its shards, where there is any."""
+    files = [path] * path.is_file() + sorted(path.parent.glob(f"{path.stem}.*of*.csv"))
+    return [text for text in map(_whole, files) if text]
+
+
+def _whole(file: Path) -> str:
+    """Return a file's text without a last row that was cut short: its writer was killed, or the disk full."""
+    text = file.read_bytes().decode()
+    whole, end, last = text.rpartition("\n")
+    if whole and last and len(_cells(last)) == len(_cells(text)):
+        return text  # whole, but for the line's end
+    return whole + end
+
+
+def _cells(text: str) -> list[str]:
+    return next(csv.reader(io.StringIO(text)), [])
 
 
 def record(
@@ -54,50 +74,81 @@ def record(
 
     `costs`, one a run in any unit, make the bar's time left right where runs differ. `shard` (i, n): these
     runs are the i-th of n parts, and their rows go into a file beside `path`. `budget` is what they ran on,
-    if not what is detected.
+    if not what is detected. Raises KeyboardInterrupt when a training within a run is stopped, and OSError
+    when a row cannot be written.
     """
-    runs, done = list(runs), set()
-    for part in _files(path):
-        with part.open(newline="") as file:
-            done |= {tuple(row[key] for key in runs[0]) for row in csv.DictReader(file)}
+    path, runs, done = expanded(path), list(runs), set()
+    if not runs:  # more shards than runs
+        return
+    for text in _whole_rows(path):
+        done |= {tuple(row[key] for key in runs[0]) for row in csv.DictReader(io.StringIO(text))}
     missing = [(run, cost) for run, cost in zip(runs, costs or [1.0] * len(runs), strict=True)
                if tuple(map(str, run.values())) not in done]  # fmt: skip
     if shard[1] > 1:
         path = path.with_suffix(f".{shard[0]}of{shard[1]}.csv")
+    made_by = provenance(0.0, budget or Budget.detect())  # before: what fails here must cost no run
     bar_format = "{desc}: {percentage:.1f}% [{elapsed}, {remaining} left{postfix}]"
     with progress(total=sum(cost for _, cost in missing), desc=path.stem, bar_format=bar_format) as bar:
         for number, (run, cost) in enumerate(missing, 1):
             began = time.perf_counter()
-            row = run | result(run)
-            _append(path, row | provenance((time.perf_counter() - began) / 60, budget or Budget.detect()))
+            row = run | _of_a_whole_run(result, run)
+            _append(path, row | made_by | {"minutes": round((time.perf_counter() - began) / 60, 3)})
             bar.set_postfix_str(f"{number} of {len(missing)} runs")
             bar.update(cost)
 
 
+def _of_a_whole_run(result: Callable[[Run], Run], run: Run) -> Run:
+    """Return what came out of a run. A reader who stops a training within it stops the recording."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Interrupted)
+        try:
+            return result(run)
+        except Interrupted as stopped:
+            raise KeyboardInterrupt(f"{stopped}; part of a run is no row") from None
+
+
 def _append(path: Path, row: Run) -> None:
-    """Write a row to the end of a file, and wait until it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", newline="") as file:
-        file.seek(0)
-        names = next(csv.reader(file), None)
-        if names and names != list(row):
-            raise ValueError(f"{path.name} has the columns {names}, not {list(row)}: take another folder")
-        writer = csv.DictWriter(file, row)
-        if not names:
-            writer.writeheader()
-        writer.writerow(row)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a row to the end of a file, and wait until it is on the disk.
+
+    Raises OSError when it cannot be written, ValueError when the file has other columns; both tell the row.
+    """
+    header, line = (_line(cells) for cells in (row, row.values()))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = _whole(path) if path.exists() else ""
+        if before and (names := _cells(before)) != list(row):
+            raise ValueError(
+                f"{path.name} has the columns {names}, not {list(row)}: take another folder; the row: {line}"
+            )
+        start = header if not before else "" if before.endswith("\n") else "\n"
+        with path.open("ab") as file:
+            file.truncate(len(before.encode()))
+            file.write(f"{start}{line}".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            f"a row could not be written to {path} ({error}): {remedy(error)}, or give another folder, and "
+            f"start again; to keep the row, add it by hand: {line}"
+        ) from error
+
+
+def _line(cells: Iterable) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
 
 
 def provenance(minutes: float, budget: Budget) -> Run:
     """Return what made a row: device, commit (or version, without a repository), torch, Python, minutes."""
-    commit = subprocess.run(
-        ["git", "-C", Path(__file__).parent, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    )
+    try:
+        git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
     return {
         "device": budget.describe(),
-        "commit": commit.stdout.strip() or __version__,
+        "commit": commit or __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "minutes": round(minutes, 3),
@@ -273,7 +324,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="i/n", help="part i of n, from 0")
     given = parser.parse_args()
-    CHAPTERS[given.chapter](given.folder / f"{given.chapter}-{Budget.detect().name}.csv", given.shard)
+    CHAPTERS[given.chapter](
+        expanded(given.folder) / f"{given.chapter}-{Budget.detect().name}.csv", given.shard
+    )
 
 
 def _shard(text: str) -> tuple[int, int]:

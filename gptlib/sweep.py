@@ -13,8 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from gptlib.budget import Budget
-from gptlib.checkpoints import all_in
-from gptlib.corpora import Corpus, cache_folder, python_docs, python_source
+from gptlib.checkpoints import all_in, step_of
+from gptlib.corpora import Corpus, cached, python_docs, python_source
 from gptlib.history import History
 from gptlib.model import GPT, GPTConfig
 from gptlib.record import record
@@ -168,25 +168,20 @@ def _grown(run: Run, budget: Budget) -> tuple[GPT, History]:
     data, model, config = characters(run.corpus), GPT(run.model, run.seed), run.training
     if run.unique:
         data = replace(data, train=spread(data.train, run.unique // PIECE))
-    trunk = cache_folder() / "scaling" / f"{TEXTS[run.corpus]().fingerprint}-{run.trunk}-{budget.device.type}"
-    grown = [int(checkpoint.name.removeprefix("step-")) for checkpoint in all_in(trunk)]
+    trunk = f"{TEXTS[run.corpus]().fingerprint}-{run.trunk}-{budget.device.type}"
     with tempfile.TemporaryDirectory() as branch:
-        if not grown or grown[-1] <= run.steps_before_fall:
-            constant = replace(config, steps=run.steps_before_fall, decay="constant")
-            _whole(train(model, data, constant, budget, checkpoint_dir=trunk, resume=True))
-            shutil.copytree(all_in(trunk)[-1], Path(branch) / all_in(trunk)[-1].name)
+        with cached(f"scaling/{trunk}") as folder:
+            grown = all_in(folder)
+            if not grown or step_of(grown[-1]) <= run.steps_before_fall:
+                constant = replace(config, steps=run.steps_before_fall, decay="constant")
+                train(model, data, constant, budget, checkpoint_dir=folder, resume=True).finished()
+                newest = all_in(folder)[-1]
+                shutil.copytree(newest, Path(branch) / newest.name)
         every = config.steps  # a branch is short, and needs no checkpoint on its way
         history = train(
             model, data, config, budget, checkpoint_dir=branch, checkpoint_every=every, resume=True
         )
-    return model, _whole(history)
-
-
-def _whole(history: History) -> History:
-    """Stop here when a reader has stopped the training: half a run is no row."""
-    if history.interrupted:
-        raise KeyboardInterrupt
-    return history
+    return model, history.finished()
 
 
 def chapter_grid() -> list[Run]:

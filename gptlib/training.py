@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gptlib.budget import Budget
 from gptlib.checkpoints import Keeper, TrainingState
 from gptlib.distributed import mean_over_ranks, process_group, rank, world_size
-from gptlib.history import History, Record
+from gptlib.history import History, Interrupted, Record
 from gptlib.memory import keep_freed_memory
 from gptlib.optim import make_optimizers, schedule
 from gptlib.progress import progress
@@ -130,6 +130,8 @@ def evaluate(
     model.eval()
     total = torch.zeros((), device=device)
     for start in starts[rank() :: world_size()].split(batch_size or max(8192 // T, 1)):
+        if not len(start):  # more processes than windows: this one adds nothing, and none waits in vain
+            continue
         windows = ids[(start + torch.arange(T + 1)).to(ids.device)].to(device)  # (B, T + 1)
         total += next_token_loss(model(windows[:, :-1]), windows[:, 1:]) * len(start)
     model.train(was_training)
@@ -178,7 +180,7 @@ def train(
     check_length(data.validation, T)
     keep_freed_memory()
     keeper = Keeper(checkpoint_dir, checkpoint_every, resume)
-    with torch.random.fork_rng(), process_group(budget.device) as device:
+    with torch.random.fork_rng(), process_group(budget.device) as device, keeper.alone():
         tokens_per_step = config.batch_size * config.accumulate * T
         flops_per_step = tokens_per_step * training_flops_per_token(model.to(device), T)
         # Dropout draws from the global generator: lend it our seed, another to each process.
@@ -294,5 +296,6 @@ def _wind_up(state: TrainingState, waiting: list[tuple], data: EncodedCorpus, co
     warnings.warn(
         f"interrupted after step {state.step} of {config.steps}: the model is as it is now, the history "
         "that of the steps done",
+        Interrupted,
         stacklevel=3,
     )

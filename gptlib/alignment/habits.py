@@ -62,13 +62,13 @@ def planted_text() -> tuple[CharTokenizer, EncodedCorpus]:
 def family_member(width: int, seed: int = 0, steps: int = STEPS) -> dict[str, float]:
     """Train a model of two layers on the planted text; return its size, validation loss, faithfulness.
 
-    The loss is in nats per character.
+    The loss is in nats per character. Raises KeyboardInterrupt when the training is stopped before its end.
     """
     tokenizer, data = planted_text()
     config = GPTConfig.of_width(tokenizer.vocab_size, width, context_length=CONTEXT, n_layer=2)
     model = GPT(config, seed)
     how = TrainConfig(steps=steps, batch_size=BATCH_SIZE, seed=seed)
-    history = train(model, data, how, Budget.detect().in_float32())
+    history = train(model, data, how, Budget.detect().in_float32()).finished()
     return {
         "params": model.n_params,
         "loss": history.final.loss,

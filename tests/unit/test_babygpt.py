@@ -1,3 +1,6 @@
+import errno
+import os
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -5,9 +8,11 @@ import torch
 from filelock import FileLock
 
 from gptlib import babygpt as module
+from gptlib import checkpoints, training
 from gptlib.babygpt import babygpt
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, Document
+from gptlib.history import Interrupted
 from gptlib.training import TrainConfig
 
 CPU = Budget("cpu", torch.device("cpu"), torch.float32)
@@ -53,3 +58,28 @@ def test_another_process_that_trains_it_is_waited_for(quick):
         assert asking.is_alive()
     asking.join(60)
     assert not asking.is_alive()
+
+
+def test_a_training_that_is_stopped_gives_no_model_and_is_finished_by_the_next_call(quick, monkeypatch):
+    def stopped(state, *rest, real=training._update):
+        if state.step == 1 and not at_once:
+            at_once.append(1)
+            raise KeyboardInterrupt
+        real(state, *rest)
+
+    at_once = []
+    monkeypatch.setattr(training, "_update", stopped)
+    with pytest.warns(Interrupted), pytest.raises(KeyboardInterrupt, match="after step 1"):
+        babygpt(corpus(), CPU)
+    history = babygpt(corpus(), CPU).history
+    assert not history.interrupted and history.final.step == 3
+
+
+@pytest.mark.parametrize("call", [(Path, "mkdir"), (checkpoints, "save_file")], ids=["folder", "checkpoint"])
+def test_a_cache_that_refuses_is_named_with_the_remedy(quick, monkeypatch, call):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*call, full)
+    with pytest.raises(OSError, match=r"No space left.*make room.*set GPTLIB_CACHE"):
+        babygpt(corpus(), CPU)

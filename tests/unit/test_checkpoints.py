@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from gptlib import checkpoints
+from gptlib.budget import Budget
 from gptlib.model import GPT, GPTConfig
 from gptlib.training import TrainConfig, train
 
@@ -202,6 +204,182 @@ def test_a_full_disk_leaves_the_old_checkpoints_and_says_so(trained, fresh, data
     with pytest.raises(OSError, match=r"No space left on device.*earlier ones are untouched.*make room"):
         state.save(trained, {})
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("after", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("before", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_run_goes_on_in_any_other_number_format(before, after, fresh, data, tmp_path):
+    """A CPU's checkpoint on a T4 (float16, with a scale for the loss) and back."""
+    first, second = (Budget("cpu", torch.device("cpu"), dtype) for dtype in (before, after))
+    flat = dataclasses.replace(RUN, decay="constant")
+    begun = train(fresh(), data, dataclasses.replace(flat, steps=4), first, checkpoint_dir=tmp_path)
+    history = train(fresh(), data, flat, second, checkpoint_dir=tmp_path, resume=True)
+    assert history.train[:4] == begun.train and [r.step for r in history.train] == list(range(1, 13))
+    scale = checkpoints.load(checkpoints.all_in(tmp_path)[-1])[1]["scaler"]
+    # 12 of its own steps without an infinite gradient where both are float16, else the 8 that came after.
+    grown = 12 if before == after else 8
+    assert scale == {} if after != torch.float16 else scale["_growth_tracker"] == grown
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_sync_folders_keeps_checkpoints(
+    number, fresh, data, cpu, tmp_path, monkeypatch
+):
+    refuse_to_sync(monkeypatch, os.path.isdir, number)
+    train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path, checkpoint_every=6)
+    assert [path.name for path in checkpoints.all_in(tmp_path)] == ["step-00000006", "step-00000012"]
+
+
+@pytest.mark.parametrize(("what", "number"), [(os.path.isfile, errno.EINVAL), (os.path.isdir, errno.EIO)])
+def test_what_may_not_be_on_the_disk_is_never_called_a_checkpoint(
+    what, number, fresh, data, cpu, tmp_path, monkeypatch
+):
+    refuse_to_sync(monkeypatch, what, number)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path)
+    assert what is os.path.isdir or not any(tmp_path.iterdir())
+
+
+def refuse_to_sync(monkeypatch, what, number):
+    """Let fsync fail for the files, or for the folders."""
+    fsync = os.fsync
+
+    def refusing(descriptor):
+        if what(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+
+
+def test_a_drive_that_keeps_what_is_deleted_keeps_nothing_of_old_checkpoints(
+    fresh, data, cpu, tmp_path, monkeypatch
+):
+    trash, folder = tmp_path / "trash", tmp_path / "run"
+    trash.mkdir()
+    monkeypatch.setattr(
+        "shutil.rmtree",
+        lambda path, **how: path.exists() and path.rename(trash / str(len(list(trash.iterdir())))),
+    )
+    train(fresh(), data, RUN, cpu, checkpoint_dir=folder, checkpoint_every=1)
+    thrown = [path for path in trash.rglob("*") if path.is_file()]
+    assert len(list(trash.iterdir())) == 10 and sum(path.stat().st_size for path in thrown) == 0
+    assert len(checkpoints.all_in(folder)) == 2 and checkpoints.load_model(folder)
+
+
+def test_two_runs_in_one_folder_are_told_apart_and_the_first_goes_on(fresh, data, cpu, tmp_path):
+    def second(record):
+        with pytest.raises(OSError, match=f"another process uses .*{tmp_path.name}.* of its own"):
+            train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path, resume=True)
+        seen.append(record.step)
+
+    seen = []
+    train(fresh(), data, RUN, cpu, second, checkpoint_dir=tmp_path, checkpoint_every=3)
+    assert seen == [5, 10, 12]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_lock_that_a_killed_run_left_holds_nobody_up(fresh, data, cpu, tmp_path):
+    (tmp_path / ".in-use").touch()
+    train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path)
+    with FileLock(tmp_path / ".in-use"), pytest.raises(OSError, match="another process"):
+        train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_warns_and_keeps_checkpoints(
+    number, fresh, data, cpu, tmp_path, monkeypatch
+):
+    def none(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.warns(UserWarning, match="no file locks .*checkpoint_dir of its own"):
+        train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path)
+    assert len(checkpoints.all_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EROFS, "allow this user to write"),
+        (errno.EACCES, "allow this user to write"),
+        (errno.ENOENT, "another process uses this folder"),
+        (errno.EIO, "the disk is there"),
+    ],
+)
+@pytest.mark.parametrize("call", ["mkdir", "rename", "save_file"])
+def test_each_refusal_of_a_file_system_has_its_remedy(call, number, helps, trained, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    where = {"mkdir": Path, "rename": os}.get(call, checkpoints)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=helps) as error:
+        patch.setattr(where, call, refuse)
+        checkpoints.save(trained, 13, {"model": {"a": torch.ones(3)}}, {})
+    assert "earlier ones are untouched" in str(error.value) and "checkpoint_dir" in str(error.value)
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_dir_that_is_a_file_is_refused_before_any_step(fresh, data, cpu, tmp_path, monkeypatch):
+    (tmp_path / "x").touch()
+    monkeypatch.setattr("gptlib.training._backward", lambda *_: pytest.fail("trained"))
+    with pytest.raises(OSError, match=r"move away what has that name.*another checkpoint_dir"):
+        train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path / "x")
+
+
+def test_a_signal_in_the_midst_of_writing_leaves_the_checkpoints_before(
+    fresh, data, cpu, tmp_path, monkeypatch
+):
+    def interrupted(path, real=checkpoints._sync):
+        if "step-00000006" in str(path):
+            raise KeyboardInterrupt
+        real(path)
+
+    monkeypatch.setattr(checkpoints, "_sync", interrupted)
+    with pytest.warns(UserWarning, match="after step 6 of 12"):
+        train(fresh(), data, RUN, cpu, checkpoint_dir=tmp_path, checkpoint_every=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
+def test_an_old_checkpoint_that_another_program_has_open_costs_no_training(
+    fresh, data, cpu, tmp_path, monkeypatch
+):
+    """Windows renames and deletes no file that is open."""
+
+    def rename(old, new, real=os.rename):
+        if str(new).endswith("deleted") and not free:
+            raise PermissionError(errno.EACCES, "it is open in another program")
+        real(old, new)
+
+    free = []
+    monkeypatch.setattr(os, "rename", rename)
+    keep = dict(checkpoint_dir=tmp_path, checkpoint_every=2)
+    train(fresh(), data, RUN, cpu, lambda record: record.step == 10 and free.append(1), **keep)
+    assert {path.name for path in tmp_path.iterdir()} == {"step-00000010", "step-00000012"}
+
+
+def test_a_copy_that_a_drive_made_is_no_checkpoint(trained):
+    """Google Drive names a second folder of one name "step-00000012 (1)"."""
+    (trained / "step-00000012 (1)").mkdir()
+    (trained / "step-00000013").touch()
+    assert [path.name for path in checkpoints.all_in(trained)] == ["step-00000006", "step-00000012"]
+    assert checkpoints.load_model(trained)
+
+
+def test_a_path_may_begin_at_home(fresh, data, cpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    train(fresh(), data, RUN, cpu, checkpoint_dir="~/runs/x")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert checkpoints.load_model("~/runs/x") and checkpoints.load_model("~/runs/x/step-00000012")
+    [found] = checkpoints.all_in("~/runs/x")
+    assert checkpoints.load("~/runs/x/step-00000012")[1]["step"] == checkpoints.step_of(found) == 12
+    with pytest.raises(ValueError, match="not known here"):
+        checkpoints.load_model("~nobody-of-this-name/x")
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(trained, fresh, data, cpu):

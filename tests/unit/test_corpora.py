@@ -1,6 +1,8 @@
 import ast
+import errno
 import hashlib
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -129,6 +131,107 @@ def test_text_that_cannot_be_read_is_refused_with_the_remedy(tmp_path, content, 
         text_file(tmp_path / "mine.txt")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("text", ["A cat sat.\n" * 40, "\u041a\u043e\u0442" * 40, "\u732b\u5750\u4e0b" * 40])
+def test_text_of_two_bytes_a_letter_is_refused_by_name(tmp_path, encoding, text):
+    """As Windows writes it, with a mark or without; of words, of Cyrillic letters alone, of Chinese ones."""
+    (tmp_path / "mine.txt").write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match=r"mine\.txt is not UTF-8 text .*UTF-16: save it as UTF-8"):
+        text_file(tmp_path / "mine.txt")
+
+
+def test_a_byte_of_zero_is_refused_and_colours_are_not(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(b"a line of text\n" * 50 + b"\0" + b"and more\n" * 50)
+    with pytest.raises(ValueError, match="NUL byte after 750 characters"):
+        text_file(tmp_path / "mine.txt")
+    (tmp_path / "mine.txt").write_bytes(b"\x1b[31mred\x1b[0m\ttext\r\n\f" * 50)
+    assert "\x1b[31mred" in text_file(tmp_path / "mine.txt").train
+
+
+def test_own_text_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.txt").write_text("a line\n" * 50)
+    assert text_file("~/mine.txt").train.startswith("a line")
+
+
+def test_own_text_that_may_not_be_read_says_what_helps(tmp_path, monkeypatch):
+    (tmp_path / "mine.txt").write_text("a line\n" * 50)
+    monkeypatch.setattr(Path, "read_text", refusal(errno.EACCES))
+    with pytest.raises(ValueError, match=r"mine\.txt cannot be read .*allow this user"):
+        text_file(tmp_path / "mine.txt")
+
+
+# -- the cache --------------------------------------------------------------------------------------
+
+
+def refusal(number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user that the machine does not know, as in a container that is started with some number."""
+
+    def unknown(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", lambda: unknown(None))
+    monkeypatch.setattr(Path, "expanduser", lambda path: unknown(path) if str(path)[0] == "~" else path)
+    for name in ("GPTLIB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_home_is_asked_for_only_where_no_folder_is_named(homeless, tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="set GPTLIB_CACHE to a folder that can be written to"):
+        corpora.cache_folder()
+    monkeypatch.setenv("GPTLIB_CACHE", "~/cache")
+    with pytest.raises(OSError, match="set GPTLIB_CACHE"):
+        corpora.cache_folder()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("GPTLIB_CACHE")
+    assert corpora.cache_folder() == tmp_path / "gptlib"
+    monkeypatch.setenv("GPTLIB_CACHE", str(tmp_path / "mine"))
+    assert corpora.cache_folder() == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"),
+    [(errno.ENOSPC, "make room"), (errno.EROFS, "allow this user"), (errno.ENOTDIR, "move away")],
+)
+@pytest.mark.parametrize("call", ["pathlib.Path.mkdir", "os.open", "body"])
+def test_every_error_of_the_cache_names_it_and_the_remedy(call, number, helps, tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTLIB_CACHE", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=helps) as raised:
+        if call != "body":
+            patch.setattr(call, refusal(number))
+        with corpora.cached("a model"):
+            refusal(number)()
+    assert "set GPTLIB_CACHE" in str(raised.value) and str(tmp_path / "cache" / "a model") in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
+def test_a_cache_without_file_locks_is_used_with_a_warning(number, tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTLIB_CACHE", str(tmp_path))
+    monkeypatch.setattr("fcntl.flock", refusal(number))
+    with pytest.warns(UserWarning, match="no file locks.*set GPTLIB_CACHE"), corpora.cached("x") as folder:
+        (folder / "file").touch()
+    assert (tmp_path / "x" / "file").exists()
+
+
+def test_a_cache_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTLIB_CACHE", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "model").touch()
+    monkeypatch.setattr("os.open", refusal(errno.EROFS))
+    with corpora.cached("x") as folder:
+        assert [path.name for path in folder.iterdir()] == ["model"]
+
+
 def test_an_empty_corpus_is_refused():
     with pytest.raises(ValueError, match="empty"):
         Corpus("nothing", (), ())
@@ -246,11 +349,28 @@ def test_an_altered_cache_is_fetched_again(server):
     assert server.asked == ["good", "good"]
 
 
-def test_a_write_that_fails_leaves_no_partial_file(server, monkeypatch):
-    def full(*_):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(corpora.os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+@pytest.mark.parametrize("call", ["pathlib.Path.mkdir", "tempfile.mkstemp", "os.fsync", "os.replace"])
+def test_a_write_that_fails_leaves_no_partial_file(server, monkeypatch, call):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No space left.*set GPTLIB_CACHE"):
+        patch.setattr(call, refusal(errno.ENOSPC))
         fetch(server, "good")
     assert cached() == []
+
+
+def test_a_download_that_may_not_be_read_again_names_the_cache(server, monkeypatch):
+    fetch(server, "good")
+    monkeypatch.setattr(Path, "read_bytes", refusal(errno.EACCES))
+    with pytest.raises(OSError, match=r"allow this user.*set GPTLIB_CACHE"):
+        fetch(server, "good")
+
+
+def test_no_open_file_is_replaced(server, monkeypatch):
+    """Windows refuses it."""
+
+    def replace(old, new, real=os.replace):
+        held = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        assert os.path.realpath(old) not in held
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert fetch(server, "good").train and cached() == ["tinyshakespeare.txt"]

@@ -1,10 +1,13 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from gptlib import checkpoints
+from gptlib import checkpoints, training
+from gptlib.history import Interrupted
 from gptlib.pretrain import main
 
 TINY = ["--layers=1", "--heads=2", "--width=16", "--context=16", "--vocabulary=270", "--batch=4"]
@@ -76,3 +79,50 @@ def test_help_says_how_to_use_several_gpus(capsys):
         main(["--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert "torchrun --nproc-per-node=8" in told and "Out of memory? Halve it" in told
+
+
+def test_a_stopped_run_leaves_no_losses_and_says_how_to_go_on(text, tmp_path, monkeypatch):
+    def stop(state, *rest, real=training._update):
+        if state.step == 3:
+            raise KeyboardInterrupt
+        real(state, *rest)
+
+    out = tmp_path / "run"
+    arguments = [f"--corpus={text}", f"--out={out}", "--steps=6", "--checkpoint-every=2", *TINY]
+    with monkeypatch.context() as patch, pytest.warns(Interrupted):
+        patch.setattr(training, "_update", stop)
+        with pytest.raises(SystemExit, match=r"after step 3.*the same command goes on"):
+            main(arguments)
+    assert not (out / "history.json").exists()
+    main(arguments)
+    assert len(json.loads((out / "history.json").read_text())["train"]) == 6
+
+
+@pytest.mark.parametrize("what", ["the terminal", "the sample"])
+def test_what_cannot_be_shown_loses_no_run(text, tmp_path, monkeypatch, capsys, what):
+    class Closed:
+        encoding = "utf-8"
+
+        def write(self, _):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+        flush = write
+
+    def no_sample(*_, **__):
+        raise RuntimeError("out of memory")
+
+    if what == "the terminal":
+        monkeypatch.setattr(sys, "stdout", Closed())
+    else:
+        monkeypatch.setattr("gptlib.pretrain.generate", no_sample)
+    main([f"--corpus={text}", f"--out={tmp_path / 'run'}", "--steps=2", *TINY])
+    assert len(json.loads((tmp_path / "run" / "history.json").read_text())["train"]) == 2
+    if what == "the sample":
+        *_, sample, result = capsys.readouterr().out.splitlines()
+        assert "out of memory" in sample and json.loads(result)["loss"] > 0
+
+
+def test_text_and_folder_may_lie_at_home(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    main(["--corpus=~/cats.txt", "--out=~/run", "--steps=2", *TINY])
+    assert (tmp_path / "run" / "history.json").exists()

@@ -1,9 +1,11 @@
 """A sweep's rows are those of runs made one by one; nothing is done twice, nothing is lost."""
 
 import dataclasses
+from threading import Thread
 
 import pytest
 import torch
+from filelock import FileLock
 
 from gptlib import sweep as module
 from gptlib.budget import Budget
@@ -134,3 +136,16 @@ def test_other_settings_are_refused():
             Run(**(dict(corpus="python_docs", width=16, tokens=10240) | wrong))
     with pytest.raises(ValueError, match="i must be 0 to 1"):
         module._share(grid(8), 2, 2)
+
+
+def test_two_sweeps_of_one_trunk_wait_for_each_other(tmp_path, cpu):
+    """Each with a results file of its own, as two notebooks have them: the shared steps are one folder."""
+    sweep(grid(8), tmp_path / "x.csv", budget=cpu)
+    [folder] = (tmp_path / "cache" / "scaling").iterdir()
+    other = Thread(target=sweep, args=(grid(20), tmp_path / "y.csv"), kwargs=dict(budget=cpu), daemon=True)
+    with FileLock(folder / ".lock"):
+        other.start()
+        other.join(1)
+        assert other.is_alive()
+    other.join(60)
+    assert not other.is_alive() and len(recorded("y", tmp_path)) == 1

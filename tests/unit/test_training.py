@@ -253,3 +253,16 @@ def test_losses_that_wait_for_a_gpu_are_all_told_and_named_by_their_steps(tiny, 
     history = train(GPT(tiny.config), data, QUICK, cpu)
     assert losses(history) == expected
     assert [r.step for r in history.train] == list(range(1, 21))
+
+
+@pytest.mark.parametrize(("windows", "processes"), [(1, 2), (3, 8), (5, 2)])
+def test_more_processes_than_windows_evaluate_as_one(tiny, data, monkeypatch, windows, processes):
+    """None may raise or wait for ever: one without windows adds nothing to the sum over all."""
+    ids, shares = data.validation[: 16 * windows + 1], []
+    whole = evaluate(tiny, ids)
+    monkeypatch.setattr(training, "world_size", lambda: processes)
+    for number in range(processes):
+        monkeypatch.setattr(training, "rank", lambda number=number: number)
+        monkeypatch.setattr(training, "mean_over_ranks", lambda total: total / processes)
+        shares.append(evaluate(tiny, ids))
+    assert sum(shares) == pytest.approx(whole)
