@@ -32,7 +32,10 @@ def progress(iterable: Iterable | None = None, **how) -> tqdm:
     not look: so a notebook that is executed for the book keeps no bar among its outputs.
     """
     nowhere = "TQDM_DISABLE" in os.environ or sys.stderr is None
-    return Bar(iterable, leave=False, disable=nowhere, **how)
+    try:
+        return Bar(iterable, leave=False, disable=nowhere, **how)
+    except (OSError, ValueError):  # closed before the first look at it
+        return Bar(iterable, leave=False, disable=True, **how)
 
 
 def say(text: str) -> None:

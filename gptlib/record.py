@@ -53,7 +53,7 @@ def _whole(file: Path) -> str:
     """Return a file's text without a last row that was cut short: its writer was killed, or the disk full."""
     text = file.read_bytes().decode()
     whole, end, last = text.rpartition("\n")
-    if whole and last and len(_cells(last)) == len(_cells(text)):
+    if whole and last and _cells(last)[-1] and len(_cells(last)) == len(_cells(text)):
         return text  # whole, but for the line's end
     return whole + end
 

@@ -103,7 +103,7 @@ def test_what_cannot_be_shown_loses_no_run(text, tmp_path, monkeypatch, capsys, 
     class Closed:
         encoding = "utf-8"
 
-        def write(self, _):
+        def write(self, _=""):
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
         flush = write
