@@ -44,4 +44,4 @@ def say(text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except (OSError, ValueError, AttributeError):  # closed, or a program without a terminal
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it when it ends)
+        sys.stdout = None  # print is then silent, and Python flushes nothing when it ends
