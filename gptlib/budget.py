@@ -1,14 +1,18 @@
 """What this machine can do: its device, the dtype that suits it, and how much work to ask of it."""
 
+import functools
 import os
 import platform
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 Value = TypeVar("Value")
+WIDE = 256  # channels: from here on a GPU gains from products in half precision; below it waits for launches
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,15 @@ class Budget:
         """Read the budget off the machine; the environment variable GPTLIB_BUDGET overrides its name.
 
         Asking for ``cpu`` also computes on the CPU, so that a GPU machine can repeat the committed
-        outputs. Asking for ``gpu`` without a GPU is allowed, and slow.
+        outputs. Asking for ``gpu`` without a GPU is allowed, and slow. A GPU that does not compute what
+        the CPU computes is not used, and a warning says so.
         Raises ValueError when GPTLIB_BUDGET is neither ``cpu`` nor ``gpu``.
         """
-        device = _best_device()
-        # An Apple laptop's GPU (mps) is used, but it is nearer to two cores than to a T4.
-        name = os.environ.get("GPTLIB_BUDGET") or ("gpu" if device.type == "cuda" else "cpu")
-        if name == "cpu" and device.type == "cuda":
+        asked, device = os.environ.get("GPTLIB_BUDGET"), _best_device()
+        if asked == "cpu" or not computes_as_the_cpu(device):
             device = torch.device("cpu")
-        return cls(name, device, _best_dtype(device))
+        # An Apple laptop's GPU (mps) is used, but it is nearer to two cores than to a T4.
+        return cls(asked or ("gpu" if device.type == "cuda" else "cpu"), device, _best_dtype(device))
 
     def pick(self, *, cpu: Value, gpu: Value) -> Value:
         """Return the value meant for this budget."""
@@ -52,6 +56,15 @@ class Budget:
         """Return the same, computing in float32: right where matrices are too small to gain from less."""
         return replace(self, dtype=torch.float32)
 
+    def dtype_for(self, model: nn.Module) -> torch.dtype:
+        """Return what to compute a model's matrix products in: float32 on a GPU below WIDE channels.
+
+        A model's channels are the smaller side of its largest matrix by that side. A CPU's dtype stays.
+        """
+        sides = [min(parameter.shape) for parameter in model.parameters() if parameter.ndim == 2]
+        narrow = max(sides, default=0) < WIDE
+        return torch.float32 if self.device.type != "cpu" and narrow else self.dtype
+
     def describe(self) -> str:
         """Say in one line which machine this is: it stands beside every measurement."""
         if self.device.type == "cuda":
@@ -60,6 +73,42 @@ class Budget:
             what = f"{_cpu_name()}, {torch.get_num_threads()} threads"
             what = f"{what}, with its GPU (mps)" if self.device.type == "mps" else what
         return f"{what}, {str(self.dtype).removeprefix('torch.')}"
+
+
+@functools.cache
+def computes_as_the_cpu(device: torch.device) -> bool:
+    """Say whether a device's results are the CPU's, for one block forward and backward, to 1e-3; warn if not.
+
+    Some builds for Apple's GPUs are known to return wrong numbers without a word. Looked at once a process.
+    """
+    if device.type == "cpu":
+        return True
+    from gptlib.model import Block, GPTConfig  # here, since a budget is detected without a model too
+
+    config = GPTConfig.modern(1, context_length=16, n_layer=1, n_head=4, n_embd=64, zero_init=False)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for where in (torch.device("cpu"), device):
+        block = Block(config)
+        with torch.no_grad():
+            for parameter in block.parameters():
+                parameter.normal_(
+                    1.0 if parameter.ndim == 1 else 0.0, 0.1, generator=generator.manual_seed(0)
+                )
+        block.to(where)
+        x = torch.randn(2, 16, 64, generator=generator).to(where).requires_grad_()
+        y = block(x)
+        y.square().mean().backward()
+        found.append([y.detach().cpu(), *(t.grad.cpu() for t in (x, *block.parameters()))])
+    off = max(((ours - theirs).norm() / ours.norm()).item() for ours, theirs in zip(*found, strict=True))
+    if off <= 1e-3:
+        return True
+    warnings.warn(
+        f"{device} computes something else than the CPU (off by {off:.1e} of the result), so the CPU is "
+        "used: install another version of torch, or set GPTLIB_BUDGET=cpu",
+        stacklevel=3,
+    )
+    return False
 
 
 def _best_device() -> torch.device:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
-from gptlib.minimising import minimise
+from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import continuations
 from gptlib.tokenizers import WordTokenizer
@@ -64,11 +64,14 @@ def reasoning_model(width: int, seed: int = 0, steps: int = STEPS, worked: float
     config = GPTConfig.of_width(TOKENIZER.vocab_size, width, context_length=CONTEXT, n_layer=2)
     model = GPT(config, seed).to(device)
 
-    def loss(generator: torch.Generator) -> Tensor:
-        ids, targets = (part.to(device) for part in training_batch(BATCH_SIZE, rng, worked))
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        ids, targets = training_batch(BATCH_SIZE, rng, worked)
+        return ids.to(device), targets.to(device)
+
+    def loss(model: GPT, ids: Tensor, targets: Tensor) -> Tensor:
         return next_token_loss(model(ids[:, :-1]), targets[:, 1:])
 
-    minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
+    train_on_loss(model, draw, loss, Recipe(steps, LR, MUON_LR), seed=seed)
     return model
 
 

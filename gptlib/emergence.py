@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
-from gptlib.minimising import minimise
+from gptlib.minimising import Recipe, train_family, train_on_loss
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
 from gptlib.tasks import is_held_out
@@ -91,18 +91,41 @@ def arithmetic_model(
     All kinds of problems come equally often, and have the same length. `rate` multiplies the learning
     rates; `on_step` is called with the model and the number of each step.
     """
-    first = problems[0]
-    shape = dict(context_length=first.length - 1, n_layer=2, n_head=HEADS, n_embd=width)
-    device = Budget.detect().device
-    model = GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(device)
-
-    def loss(generator: torch.Generator) -> Tensor:
-        ids = torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems])
-        return answer_loss(model, ids.to(device), first.n)
-
+    model = arithmetic_start(problems, width, seed)
     look = partial(on_step, model) if on_step else None
-    minimise(model, loss, steps, lr=rate * LR, muon_lr=rate * MUON_LR, seed=seed, on_step=look)
+    train_on_loss(model, **arithmetic_training(problems, steps, rate), seed=seed, on_step=look)
     return model
+
+
+def arithmetic_family(
+    problems: Sequence[Arithmetic], width: int, seeds: Sequence[int], steps: int = STEPS
+) -> list[GPT]:
+    """Return the models that `arithmetic_model` trains for these seeds, trained as one."""
+    models = [arithmetic_start(problems, width, seed) for seed in seeds]
+    train_family(models, **arithmetic_training(problems, steps), seeds=seeds)
+    return models
+
+
+def arithmetic_start(problems: Sequence[Arithmetic], width: int, seed: int) -> GPT:
+    """Return the model that `arithmetic_model` trains, before it is trained."""
+    shape = dict(context_length=problems[0].length - 1, n_layer=2, n_head=HEADS, n_embd=width)
+    return GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(Budget.detect().device)
+
+
+def arithmetic_training(problems: Sequence[Arithmetic], steps: int, rate: float = 1.0) -> dict:
+    """Return what is drawn, its loss and the recipe, as `train_on_loss` and `train_family` take them."""
+    n, device = problems[0].n, Budget.detect().device
+
+    def draw(generator: torch.Generator) -> tuple[Tensor]:
+        return (
+            torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems]).to(device),
+        )
+
+    return dict(
+        draw=draw,
+        loss=lambda model, ids: answer_loss(model, ids, n),
+        recipe=Recipe(steps, rate * LR, rate * MUON_LR),
+    )
 
 
 @torch.no_grad()
@@ -166,24 +189,50 @@ def delayed_generalisation(
     the rates fall to 0 over the second half of the steps. What comes late on the held-out problems is
     called grokking (Power et al. 2022).
     """
+    return delayed_family([(trained, held_out)], [seed], steps, weight_decay)[0]
+
+
+def delayed_family(
+    parts: Sequence[tuple[Tensor, Tensor]],
+    seeds: Sequence[int],
+    steps: int = 1800,
+    weight_decay: float = 0.3,
+) -> list[list[dict[str, float]]]:
+    """Return the rows of `delayed_generalisation` for several parts and seeds, trained as one."""
     shape = dict(context_length=3, n_layer=1, n_head=HEADS, n_embd=64)
-    device, rows = Budget.detect().device, []
-    model = GPT(GPTConfig.aligned(int(trained.max()) + 1, **shape), seed).to(device)
-    parts = {"trained": trained.to(device), "held out": held_out.to(device)}
+    device = Budget.detect().device
+    parts = [(trained.to(device), held_out.to(device)) for trained, held_out in parts]
+    config = GPTConfig.aligned(int(parts[0][0].max()) + 1, **shape)
+    models = [GPT(config, seed).to(device) for seed in seeds]
+    rows: list[list[dict[str, float]]] = [[] for _ in models]
 
-    def loss(generator: torch.Generator) -> Tensor:
-        drawn = torch.randint(len(trained), (512,), generator=generator)
-        return answer_loss(model, parts["trained"][drawn.to(device)], 1)
+    def drawing(trained: Tensor) -> Callable[[torch.Generator], tuple[Tensor]]:
+        return lambda generator: (
+            trained[torch.randint(len(trained), (512,), generator=generator).to(device)],
+        )
 
-    @torch.no_grad()
     def look(step: int) -> None:
         if step % 50 == 0:
-            right = {name: model(ids[:, :-1])[:, -1].argmax(-1) == ids[:, -1] for name, ids in parts.items()}
-            rows.append({"step": step} | {name: hits.float().mean().item() for name, hits in right.items()})
+            for its_rows, model, (trained, held_out) in zip(rows, models, parts, strict=True):
+                right = {"trained": _right(model, trained), "held out": _right(model, held_out)}
+                its_rows.append({"step": step} | right)
 
-    how = dict(lr=0.002, muon_lr=0.008, betas=(0.9, 0.98), weight_decay=weight_decay)
-    minimise(model, loss, steps, **how, seed=seed, on_step=look)
+    train_family(
+        models,
+        [drawing(trained) for trained, _ in parts],
+        lambda model, ids: answer_loss(model, ids, 1),
+        Recipe(steps, 0.002, 0.008, (0.9, 0.98), weight_decay),
+        seeds=seeds,
+        on_step=look,
+    )
     return rows
+
+
+@torch.no_grad()
+def _right(model: GPT, ids: Tensor) -> float:
+    """Return the share of problems (N, 4) whose last token a model predicts."""
+    predicted = model.head(model.states(ids[:, :-1], last=1))[:, 0].argmax(-1)  # (N,)
+    return (predicted == ids[:, -1]).float().mean().item()
 
 
 def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int | float]:

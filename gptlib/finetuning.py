@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.budget import Budget
+from gptlib.history import Watched
 from gptlib.labels import Example
 from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
-from gptlib.optim import schedule
+from gptlib.optim import schedule, update
 from gptlib.tokenizers import Tokenizer
 
 KINDS = ("classification", "entailment", "similarity", "multiple_choice")
@@ -152,7 +153,7 @@ class Batch:
 
     def extracted(self, states: Tensor) -> Tensor:
         """Return the states at the extract tokens: (S, T, C) -> (S, C)."""
-        return states[torch.arange(len(states)), self.last]
+        return states[torch.arange(len(states), device=states.device), self.last]
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def finetune(
 ) -> list[float]:
     """Train all weights on labelled examples, in place; return the loss of each step, in nats.
 
+    The model is left in evaluation mode.
     Raises ValueError when the examples are of another kind than the model's head, or the loss is not finite.
     """
     config, budget = config or FinetuneConfig(), budget or Budget.detect()
@@ -215,30 +217,26 @@ def finetune(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
-    scaler = torch.amp.GradScaler(budget.device.type, enabled=budget.dtype == torch.float16)
-    generator, order, losses = torch.Generator().manual_seed(config.seed), [], []
+    optimizer.param_groups[0]["peak_lr"] = config.lr
+    dtype, losses = budget.dtype_for(model), Watched()
+    scaler = torch.amp.GradScaler(budget.device.type, enabled=dtype == torch.float16)
+    generator, order = torch.Generator().manual_seed(config.seed), []
     for step in range(config.steps):
         while len(order) < config.batch_size:
             order += torch.randperm(len(data), generator=generator).tolist()
         batch = data.batch(order[: config.batch_size], budget.device)
         del order[: config.batch_size]
-        with torch.autocast(budget.device.type, budget.dtype, enabled=budget.dtype != torch.float32):
+        with torch.autocast(budget.device.type, dtype, enabled=dtype != torch.float32):
             scores, states = model(batch)
             loss = F.cross_entropy(scores.float(), batch.labels)
             if config.lm_weight:
                 loss = loss + config.lm_weight * language_model_loss(model.gpt, states, batch)
-        if not loss.isfinite():
-            raise ValueError(f"the loss is {loss.item()} at step {step + 1}: lower the learning rate")
+        losses.add(loss=loss)
         scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         factor = schedule(step, config.steps, config.steps // 10, "linear", 0.9, 0.0)
-        optimizer.param_groups[0]["lr"] = config.lr * factor
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses
+        update([model], [optimizer], factor, 1.0, scaler)
+    model.eval()
+    return [row["loss"] for row in losses.read()]
 
 
 def language_model_loss(gpt: GPT, states: Tensor, batch: Batch) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gptlib.budget import Budget
 from gptlib.layers import Linear
-from gptlib.minimising import minimise
+from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import Block, GPTConfig, make_norm
 
 Predictor = Callable[[Tensor, Tensor], Tensor]  # x (B, n, d), y (B, n) -> predictions of y (B, n)
@@ -151,14 +151,17 @@ def fit(
     seed: int = 0,
 ) -> list[float]:
     """Train a learner in place, on functions drawn anew each step; return each step's mean squared error."""
-    device = Budget.detect().device
-    learner.to(device)
+    learner.to(Budget.detect().device)
+    recipe = Recipe(steps, lr=0.003, muon_lr=0.02, betas=(0.9, 0.95))
+    return train_on_loss(
+        learner, lambda generator: functions.draw(batch_size, generator), error, recipe, seed=seed
+    )
 
-    def loss(generator: torch.Generator) -> Tensor:
-        x, y = functions.draw(batch_size, generator)
-        return F.mse_loss(learner(x, y), y.to(device))
 
-    return minimise(learner, loss, steps, lr=0.003, muon_lr=0.02, betas=(0.9, 0.95), seed=seed)
+def error(learner: FunctionLearner, x: Tensor, y: Tensor) -> Tensor:
+    """Return a learner's mean squared error: () from (B, n, d) and (B, n)."""
+    predicted = learner(x, y)
+    return F.mse_loss(predicted, y.to(predicted.device))
 
 
 @torch.no_grad()

@@ -1,6 +1,10 @@
 """What a training run leaves behind: its losses, and what each had cost."""
 
+import math
 from dataclasses import astuple, dataclass, field
+
+import torch
+from torch import Tensor
 
 
 class Interrupted(UserWarning):
@@ -47,3 +51,40 @@ class History:
     def from_rows(cls, rows: dict[str, list]) -> "History":
         """Return the history that `as_rows` told."""
         return cls([Record(*row) for row in rows["train"]], [Record(*row) for row in rows["validation"]])
+
+
+def steps_between_looks(device: torch.device) -> int:
+    """Return how many steps go by between two looks at the losses: every look lets a GPU run dry."""
+    return 1 if device.type == "cpu" else 10
+
+
+class Watched:
+    """Numbers of a run's steps, () each, that a device may still be working on: read a few steps at once."""
+
+    def __init__(self, remedy: str = "lower the learning rate"):
+        self.rows: list[dict[str, float]] = []  # a row a step
+        self._waiting: list[dict[str, Tensor]] = []
+        self._remedy = remedy
+
+    def add(self, **values: Tensor) -> None:
+        """Take a step's numbers. Raises ValueError, naming the step, when one of them is not finite.
+
+        That may come some steps late on a GPU, and comes at the end at the latest: see `read`.
+        """
+        self._waiting.append({name: value.detach() for name, value in values.items()})
+        if len(self._waiting) >= steps_between_looks(next(iter(values.values())).device):
+            self.read()
+
+    def read(self) -> list[dict[str, float]]:
+        """Wait for all numbers; return a row a step. Raises ValueError when one of them is not finite."""
+        if not self._waiting:
+            return self.rows
+        names = list(self._waiting[0])
+        table = torch.stack([torch.stack([row[name] for name in names]) for row in self._waiting]).tolist()
+        self._waiting.clear()
+        for values in table:
+            for name, value in zip(names, values, strict=True):
+                if not math.isfinite(value):
+                    raise ValueError(f"the {name} is {value} at step {len(self.rows) + 1}: {self._remedy}")
+            self.rows.append(dict(zip(names, values, strict=True)))
+        return self.rows

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEW_ROWS = 32  # up to here, splitting the weights was seen to be faster
+SHORT = 32  # tokens: up to here, plain products are faster on a CPU than torch's fused kernel
 
 
 class Linear(nn.Linear):
@@ -19,8 +20,11 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        rows, parts = x.numel() // self.in_features, torch.get_num_threads()
-        if x.device.type != "cpu" or not 0 < rows <= FEW_ROWS or parts == 1 or self.out_features < parts:
+        rows = x.numel() // self.in_features
+        if x.device.type != "cpu" or not 0 < rows <= FEW_ROWS or torch.compiler.is_compiling():
+            return super().forward(x)
+        parts = torch.get_num_threads()
+        if parts == 1 or self.out_features < parts:
             return super().forward(x)
         even = self.out_features // parts * parts
         weight = self.weight[:even].view(parts, -1, self.in_features)  # (parts, out / parts, in)
@@ -29,6 +33,23 @@ class Linear(nn.Linear):
         if even < self.out_features:
             y = torch.cat([y, F.linear(x, self.weight[even:])], -1)  # (..., out)
         return y if self.bias is None else y + self.bias
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+    """Mix values by how queries fit keys: (B, nh, T, H), twice (B, n_kv_head, S, H) -> (B, nh, T, H).
+
+    The T queries are those of the last of S positions, and none reads what comes after it (Vaswani et al.
+    2017, equation 1, masked). Fewer heads of keys than of queries are shared by groups of them.
+    """
+    T, S = q.shape[-2], k.shape[-2]
+    shared = q.shape[1] != k.shape[1]
+    if q.device.type == "cpu" and S <= SHORT and not (shared or dropout) and T > 1:
+        future = torch.full((T, S), -torch.inf, dtype=q.dtype).triu(1 + S - T)
+        return ((q * q.shape[-1] ** -0.5) @ k.mT + future).softmax(-1) @ v
+    mask = None if T in (1, S) else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S, enable_gqa=shared
+    )
 
 
 def rotation_table(T: int, H: int, base: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.checks import check_choice, check_least, check_types
-from gptlib.layers import Linear, rotate, rotation_table
+from gptlib.layers import Linear, causal_attention, rotate, rotation_table
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,15 @@ class KVCache:
     Give it to `model(ids, cache)` together with the tokens that follow those it holds.
     """
 
-    def __init__(self, config: GPTConfig, batch_size: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        config: GPTConfig,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         shape = (config.n_layer, 2, batch_size, config.kv_heads, config.context_length, config.head_size)
-        self.kept = torch.zeros(shape, device=device)  # (n_layer, 2, B, n_kv_head, context, H)
+        self.kept = torch.zeros(shape, device=device, dtype=dtype)  # (n_layer, 2, B, n_kv_head, context, H)
         self.length = 0  # tokens held; the model moves it on
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +190,7 @@ class CausalSelfAttention(nn.Module):
             self.register_buffer("rotation", table, persistent=False)
 
     def queries_keys_values(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Ask, offer and answer, from position `start` on.
+        """Project to queries, keys and values, from position `start` on.
 
         (B, T, C) -> queries (B, nh, T, H), keys and values (B, n_kv_head, T, H).
         """
@@ -198,22 +204,26 @@ class CausalSelfAttention(nn.Module):
         q, k = qk.split(self.heads[:2], dim=1)
         return q, k, v
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        """Let every position read itself and its past, that in the cache included: (B, T, C) -> (B, T, C)."""
-        B, T, C = x.shape
+    def forward(
+        self, x: Tensor, cache: KVCache | None = None, layer: int = 0, last: int | None = None
+    ) -> Tensor:
+        """Let every position read itself and its past, that in the cache included: (B, T, C) -> (B, T, C).
+
+        `last` computes only that many of the last positions, which still read all: (B, last, C).
+        """
+        B, _, C = x.shape
         start = cache.length if cache else 0
         q, k, v = self.queries_keys_values(x, start)
-        how = dict(dropout_p=self.config.dropout if self.training else 0.0)
-        how |= dict(enable_gqa=self.config.kv_heads < self.config.n_head, is_causal=start == 0)
+        dtype = v.dtype
         if cache:
             k, v = cache.extend(layer, k, v)  # each (B, n_kv_head, start + T, H)
-            if start and T > 1:
-                how["attn_mask"] = torch.ones(T, start + T, dtype=torch.bool, device=x.device).tril(start)
-        if x.device.type == "cpu":  # where bfloat16 would make this kernel several times slower
+            q = q.to(k.dtype)
+        q = q if last is None else q[:, :, -last:]  # (B, nh, last, H)
+        if x.device.type == "cpu":  # where half precision would make the kernels several times slower
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
-            mixed = F.scaled_dot_product_attention(q, k, v, **how)  # (B, nh, T, H)
-        return self.out(mixed.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
+            mixed = causal_attention(q, k, v, self.config.dropout if self.training else 0.0)  # (B, nh, T, H)
+        return self.out(mixed.to(dtype).transpose(1, 2).reshape(B, -1, C))  # (B, T, C)
 
     def weights(self, x: Tensor) -> Tensor:
         """Return who reads whom, for looking at: (B, T, C) -> (B, nh, T, T), rows sum to one."""
@@ -259,9 +269,12 @@ class Block(nn.Module):
         self.config = config
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = x + self.dropout(self.attention(self.norm1(x), cache, layer))
+    def forward(
+        self, x: Tensor, cache: KVCache | None = None, layer: int = 0, last: int | None = None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C), or (B, last, C): see CausalSelfAttention."""
+        mixed = self.attention(self.norm1(x), cache, layer, last)
+        x = (x if last is None else x[:, -last:]) + self.dropout(mixed)
         if not self.config.hidden:
             return x
         return x + self.dropout(self.mlp(self.norm2(x)))
@@ -321,11 +334,14 @@ class GPT(nn.Module):
             x = x + self.positions.weight[start:end]  # (B, T, C)
         return self.dropout(x)
 
-    def states(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return what the head reads: (B, T) -> (B, T, C). The arguments are those of `forward`."""
+    def states(self, ids: Tensor, cache: KVCache | None = None, last: int | None = None) -> Tensor:
+        """Return what the head reads: (B, T) -> (B, T, C). The arguments are those of `forward`.
+
+        With `last`, of that many of the last positions alone, at less cost: (B, last, C).
+        """
         x = self.embed(ids, cache.length if cache else 0)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer)  # (B, T, C)
+        for layer, block in enumerate(self.blocks, 1):
+            x = block(x, cache, layer - 1, last if layer == len(self.blocks) else None)  # (B, T, C)
         if cache:
             cache.length += ids.shape[1]
         return self.norm(x)  # (B, T, C)

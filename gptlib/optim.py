@@ -1,6 +1,7 @@
 """How weights move: AdamW, or Muon for the hidden matrices; warm-up and decay as functions of the step."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,10 @@ class Muon(torch.optim.Optimizer):
 
     A gradient's few large directions then do not drown the many small ones. Matrices of one shape are
     orthogonalised side by side, in `dtype`. The update is that of torch.optim.Muon with ns_steps=3,
-    which takes them one by one.
+    which takes them one by one. Where a GradScaler has set `found_inf`, (), to 1, nothing moves.
     """
+
+    _step_supports_amp_scaling = True  # a GradScaler then need not wait for the GPU to know whether to step
 
     def __init__(self, params, lr: float, weight_decay: float, dtype: torch.dtype, momentum: float = 0.95):
         self.dtype = dtype
@@ -47,21 +50,26 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:
         """Move every matrix by an orthogonal one, times the rate and sqrt(max(1, rows / columns))."""
+        found_inf = getattr(self, "found_inf", None)
+        moves = 1.0 if found_inf is None else 1.0 - found_inf  # () on the device: 1, or 0 for a skipped step
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
             for shape in dict.fromkeys(p.shape for p in moving):
                 alike = [p for p in moving if p.shape == shape]
-                update = orthogonal(self._look_ahead(alike, group["momentum"]), self.dtype)
+                update = orthogonal(self._look_ahead(alike, group["momentum"], found_inf), self.dtype) * moves
                 scale = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-                torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"])
+                if group["weight_decay"]:
+                    torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"] * moves)
                 torch._foreach_add_(alike, update.to(alike[0].dtype).unbind(), alpha=-scale)
 
-    def _look_ahead(self, params: list[nn.Parameter], momentum: float) -> Tensor:
+    def _look_ahead(self, params: list[nn.Parameter], momentum: float, found_inf: Tensor | None) -> Tensor:
         """Return Nesterov's momentum, gradients partly replaced by their running mean: (n, rows, columns)."""
         for p in params:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
         means, grads = [self.state[p]["momentum"] for p in params], [p.grad for p in params]
+        if found_inf is not None:  # a mean that is mixed with itself stays
+            grads = [torch.where(found_inf > 0, mean, grad) for mean, grad in zip(means, grads, strict=True)]
         torch._foreach_lerp_(means, grads, 1 - momentum)
         return torch.stack(torch._foreach_lerp(grads, means, momentum))
 
@@ -109,3 +117,47 @@ def make_optimizers(
     for group in (group for each in optimizers for group in each.param_groups):
         group["peak_lr"] = group["lr"]
     return optimizers
+
+
+class Together:
+    """Several optimizers as one: a GradScaler then decides once for all of them whether a step is skipped."""
+
+    _step_supports_amp_scaling = True
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]):
+        self.optimizers = optimizers
+        self.param_groups = [group for each in optimizers for group in each.param_groups]
+
+    def step(self) -> None:
+        """Let each move its parameters, or none where the scaler found a gradient that is not finite."""
+        for each in self.optimizers:
+            each.grad_scale, each.found_inf = None, getattr(self, "found_inf", None)
+            each.step()
+
+
+def update(
+    models: Sequence[nn.Module],
+    optimizers: Sequence[torch.optim.Optimizer],
+    factor: float,
+    grad_clip: float,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Move all parameters once along their gradients, at `factor` times the peak rates; clear the gradients.
+
+    Each model's gradient is clipped to the norm `grad_clip`, 0 for not at all. Of float16's scaled
+    gradients it is decided first, before clipping, whether all are finite: if not, no optimizer moves.
+    """
+    together = Together(optimizers)
+    for group in together.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+    if scaler:
+        scaler.unscale_(together)
+    for model in models if grad_clip else ():
+        nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    if scaler:
+        scaler.step(together)
+        scaler.update()
+    else:
+        together.step()
+    for optimizer in optimizers:
+        optimizer.zero_grad()

@@ -7,13 +7,14 @@ many filler tokens, which are given to the model and say nothing (Lanham et al. 
 Shapes: B problems, n digits, L tokens of a problem with its answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
-from gptlib.minimising import minimise
+from gptlib.minimising import Recipe, train_family
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
 from gptlib.tasks import is_held_out
@@ -69,17 +70,26 @@ class RunningSums:
 
 def sums_model(problems: RunningSums, seed: int = 0, steps: int = STEPS, width: int = WIDTH) -> GPT:
     """Return a GPT of two layers, trained on what it has to write; new problems at every step."""
+    return sums_family(problems, [seed], steps, width)[0]
+
+
+def sums_family(
+    problems: RunningSums, seeds: Sequence[int], steps: int = STEPS, width: int = WIDTH
+) -> list[GPT]:
+    """Return the models that `sums_model` trains for these seeds, trained as one."""
     length = problems.n + problems.n_written  # tokens read
     shape = dict(context_length=length, n_layer=2, n_head=HEADS, n_embd=width)
     device = Budget.detect().device
-    model = GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(device)
+    models = [GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(device) for seed in seeds]
 
-    def loss(generator: torch.Generator) -> Tensor:
-        ids = problems.write(problems.draw(BATCH_SIZE, generator))
-        return answer_loss(model, ids.to(device), problems.n_predicted)
+    def draw(generator: torch.Generator) -> tuple[Tensor]:
+        return (problems.write(problems.draw(BATCH_SIZE, generator)).to(device),)
 
-    minimise(model, loss, steps, seed=seed)
-    return model
+    def loss(model: GPT, ids: Tensor) -> Tensor:
+        return answer_loss(model, ids, problems.n_predicted)
+
+    train_family(models, draw, loss, Recipe(steps), seeds=seeds)
+    return models
 
 
 def accuracy(model: GPT, problems: RunningSums, B: int = 1000, seed: int = 10_000) -> float:

@@ -54,6 +54,7 @@ def sequence_logps(model: nn.Module, ids: Tensor) -> Tensor:
 
 
 Prompt = str | list[int]
+POSITIONS = 8  # that a GPU writes between two looks at whether all texts have ended
 
 
 @torch.no_grad()
@@ -120,45 +121,54 @@ def continuations(
 
 
 def _continue(model, prompts, max_tokens, how, seed, stop, use_cache, known) -> list[list[int]]:
-    """Write to all rows, a position at a time; where the prompt of a row still goes on, its token stays."""
-    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
+    """Write to all rows, a position at a time; where the prompt of a row still goes on, its token stays.
+
+    Everything stays on the model's device. Whether all rows have ended is asked there only now and then,
+    since the answer makes a GPU run dry; what is written past a row's end is cut off.
+    """
+    first = next(model.parameters())
+    device, generator = first.device, torch.Generator(first.device).manual_seed(seed)
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
-    ends = lengths + max_tokens  # (B,)
-    ids = torch.zeros((len(prompts), int(ends.max())), dtype=torch.long)  # (B, T)
+    shortest, longest = int(lengths.min()), int(lengths.max()) + max_tokens
+    ids = torch.zeros((len(prompts), longest), dtype=torch.long)  # (B, T)
     for row, prompt in zip(ids, prompts, strict=True):
         row[: len(prompt)] = torch.tensor(prompt)
-    cache = KVCache(model.config, len(prompts), device) if use_cache and isinstance(model, GPT) else None
-    for here in range(int(lengths.min()), ids.shape[1]):
-        logits = _last_logits(model, ids[:, :here], device, cache)[:, :known]  # (B, V)
+    ids, lengths = ids.to(device), lengths.to(device)
+    ends = lengths + max_tokens  # (B,)
+    cached = use_cache and isinstance(model, GPT)
+    cache = KVCache(model.config, len(prompts), device, first.dtype) if cached else None
+    look_every = 1 if device.type == "cpu" else POSITIONS
+    for here in range(shortest, longest):
+        logits = _last_logits(model, ids[:, :here], cache)[:, :known]  # (B, V)
         drawn = _draw(logits, generator, **how)  # (B,)
         ids[:, here] = torch.where(here < lengths, ids[:, here], drawn)
         if stop is not None:
-            ends = torch.where((here >= lengths) & (drawn == stop), ends.clamp(max=here + 1), ends)
-        if (here + 1 >= ends).all():
-            break
-    return [row[:end].tolist() for row, end in zip(ids, ends, strict=True)]
+            ended = (here >= lengths) & (ids[:, here] == stop)
+            ends = torch.where(ended, ends.clamp(max=here + 1), ends)
+            if (here + 1 - shortest) % look_every == 0 and (here + 1 >= ends).all():
+                break
+    return [row[:end] for row, end in zip(ids.tolist(), ends.tolist(), strict=True)]
 
 
-def _last_logits(model: nn.Module, ids: Tensor, device: torch.device, cache: KVCache | None) -> Tensor:
+def _last_logits(model: nn.Module, ids: Tensor, cache: KVCache | None) -> Tensor:
     """Score what follows ids: (B, T) -> (B, V). A cache is read and extended until the context is full."""
     T = model.context_length
     # Past the context's end every token sits at another position in the window: nothing kept is of use.
     if ids.shape[1] > T:
         cache = None
     new = ids[:, cache.length :] if cache else ids[:, -T:]  # (B, tokens not read yet)
-    new = new.to(device)
     if not isinstance(model, GPT):
         return model(new)[:, -1]
-    return model.head(model.states(new, cache)[:, -1])
+    return model.head(model.states(new, cache, last=1)[:, 0])
 
 
 def _draw(logits: Tensor, generator: torch.Generator, temperature: float, top_k, top_p) -> Tensor:
-    """Draw one token a row, on the CPU, so that a seed means the same on every device: (B, V) -> (B,)."""
+    """Draw one token a row, on the device of the logits and of the generator: (B, V) -> (B,)."""
     if temperature == 0:
         _check(logits.shape[-1], temperature, top_k, top_p)
-        return logits.argmax(-1).cpu()
+        return logits.argmax(-1)
     probabilities = next_token_probabilities(logits, temperature, top_k, top_p)
-    return torch.multinomial(probabilities.cpu(), 1, generator=generator)[:, 0]
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
 def _ids(prompt: Prompt | Tensor, tokenizer: Tokenizer | None) -> list[int]:

@@ -18,13 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from gptlib.budget import Budget
 from gptlib.checkpoints import Keeper, TrainingState
 from gptlib.distributed import mean_over_ranks, process_group, rank, world_size
-from gptlib.history import History, Interrupted, Record
+from gptlib.history import History, Interrupted, Record, steps_between_looks
 from gptlib.memory import keep_freed_memory
-from gptlib.optim import make_optimizers, schedule
+from gptlib.model import GPT
+from gptlib.optim import make_optimizers, schedule, update
 from gptlib.progress import progress
 from gptlib.tokenizers import EncodedCorpus
-
-LOG_EVERY = {"cpu": 1}  # steps between two looks at the losses; elsewhere 10, to let a GPU work ahead
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,9 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def answer_loss(model: nn.Module, ids: Tensor, n: int) -> Tensor:
     """Return the mean loss of each row's last n tokens, in nats: (B, T) -> ()."""
-    return next_token_loss(model(ids[:, :-1])[:, -n:], ids[:, -n:])
+    given = ids[:, :-1]
+    logits = model.head(model.states(given, last=n)) if isinstance(model, GPT) else model(given)[:, -n:]
+    return next_token_loss(logits, ids[:, -n:])
 
 
 def check_length(ids: Tensor, context_length: int) -> None:
@@ -104,7 +105,8 @@ def draw_batch(
     check_length(ids, context_length)
     starts = torch.randint(len(ids) - context_length, (batch_size, 1), generator=generator)[share]  # (B, 1)
     if ids.is_cuda:  # pinned memory is copied while the GPU works on
-        starts = starts.pin_memory().to(ids.device, non_blocking=True)
+        starts = starts.pin_memory()
+    starts = starts.to(ids.device, non_blocking=True)
     windows = ids[starts + torch.arange(context_length + 1, device=ids.device)]  # (B, T + 1)
     return windows[:, :-1], windows[:, 1:]
 
@@ -162,7 +164,7 @@ def train(
     checkpoint_every: int = 100,
     resume: bool = False,
 ) -> History:
-    """Train a model in place on next-token prediction; return its losses.
+    """Train a model in place on next-token prediction, leave it in evaluation mode; return its losses.
 
     `model` maps ids (B, T) to logits (B, T, V) and has a `context_length`. The same seed on the
     same machine gives the same curve. `on_evaluation` is called with each validation record.
@@ -185,12 +187,13 @@ def train(
         flops_per_step = tokens_per_step * training_flops_per_token(model.to(device), T)
         # Dropout draws from the global generator: lend it our seed, another to each process.
         torch.manual_seed(config.seed + rank())
-        state = _start(model, config, device, budget.dtype)
+        dtype = budget.dtype_for(model)
+        state = _start(model, config, device, dtype)
         keeper.take_up(state, asdict(config), config.lr_factor, data)
         forward = DistributedDataParallel(model) if world_size() > 1 else model
         forward = torch.compile(forward) if config.compile else forward
         ids, history, waiting = data.train.to(device), state.history, []
-        wait_for = LOG_EVERY.get(device.type, 10)
+        wait_for = steps_between_looks(device)
         steps = range(state.step + 1, config.steps + 1)
         bar = progress(steps, initial=state.step, total=config.steps, desc="training", unit="step")
         model.train()
@@ -198,14 +201,14 @@ def train(
             for step in bar:
                 began = time.perf_counter()
                 factor = config.lr_factor(step)
-                loss = _backward(forward, ids, T, config, budget.dtype, state)
+                loss = _backward(forward, ids, T, config, dtype, state)
                 spent = (step, step * tokens_per_step, step * flops_per_step)
                 waiting.append((spent, state.seconds + time.perf_counter() - began, loss, factor))
                 last = step == config.steps
                 evaluating = last or (config.eval_every and step % config.eval_every == 0)
                 if evaluating or keeper.due(step) or len(waiting) == wait_for:
                     history.train += _arrived(waiting)
-                _update(state, factor, config.grad_clip)
+                update([model], state.optimizers, factor, config.grad_clip, state.scaler)
                 state.step, state.seconds = step, state.seconds + time.perf_counter() - began
                 if evaluating:
                     validation_loss = evaluate(model, data.validation, None if last else config.eval_tokens)
@@ -221,6 +224,7 @@ def train(
             if world_size() > 1:
                 raise
             _wind_up(state, waiting, data, config)
+    model.eval()
     return history
 
 
@@ -268,20 +272,6 @@ def _arrived(waiting: list[tuple]) -> list[Record]:
         records.append(Record(*spent, seconds, loss, factor))
     waiting.clear()
     return records
-
-
-def _update(state: TrainingState, factor: float, grad_clip: float) -> None:
-    for optimizer in state.optimizers:
-        state.scaler.unscale_(optimizer)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-    if grad_clip:
-        nn.utils.clip_grad_norm_(state.model.parameters(), grad_clip)
-    for optimizer in state.optimizers:
-        state.scaler.step(optimizer)
-    state.scaler.update()
-    for optimizer in state.optimizers:
-        optimizer.zero_grad()
 
 
 def _wind_up(state: TrainingState, waiting: list[tuple], data: EncodedCorpus, config: TrainConfig) -> None:

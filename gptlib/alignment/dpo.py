@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from gptlib.alignment.reward_model import Pairs, bradley_terry_loss
-from gptlib.alignment.rollouts import Responses, Row, answer_logps, check_finite, update
+from gptlib.alignment.rollouts import Responses, Row, answer_logps, update
+from gptlib.history import Watched
+from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
 from gptlib.progress import progress
 
@@ -55,8 +57,9 @@ def dpo(reference: GPT, pairs: Pairs, config: DPOConfig | None = None) -> tuple[
     """
     config = config or DPOConfig()
     policy = copy.deepcopy(reference)
-    optimizer = torch.optim.AdamW(policy.parameters(), config.lr, weight_decay=0.0)
-    rng, order, rows = random.Random(config.seed), [], []
+    keep_freed_memory()
+    optimizer = torch.optim.AdamW(policy.parameters(), config.lr, weight_decay=0.0, fused=True)
+    rng, order, rows = random.Random(config.seed), [], Watched()
     for step in progress(range(1, config.steps + 1), desc="DPO", unit="step"):
         while len(order) < config.batch_size:
             order += rng.sample(range(len(pairs)), len(pairs))
@@ -65,9 +68,8 @@ def dpo(reference: GPT, pairs: Pairs, config: DPOConfig | None = None) -> tuple[
             known = tuple(response_logps(reference, side) for side in sides)
         chosen, rejected = (response_logps(policy, side) for side in sides)
         loss = dpo_loss(chosen, rejected, known, config.beta)
-        check_finite(step, loss=loss.detach())
         optimizer.param_groups[0]["lr"] = config.lr * (1 - (step - 1) / config.steps)
         update(optimizer, loss)
         right = (chosen - known[0] > rejected - known[1]).float().mean()
-        rows.append({"step": step, "loss": loss.item(), "accuracy": right.item()})
-    return policy.eval(), rows
+        rows.add(loss=loss, accuracy=right)
+    return policy.eval(), [{"step": step} | row for step, row in enumerate(rows.read(), 1)]

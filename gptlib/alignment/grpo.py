@@ -23,6 +23,7 @@ from gptlib.alignment.rollouts import (
     roll_out,
     update,
 )
+from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
 from gptlib.progress import progress
 
@@ -77,21 +78,24 @@ def grpo(
     """
     config = config or GRPOConfig()
     policy = copy.deepcopy(reference)
-    optimizer = torch.optim.AdamW(policy.parameters(), config.lr, weight_decay=0.0)
+    keep_freed_memory()
+    optimizer = torch.optim.AdamW(policy.parameters(), config.lr, weight_decay=0.0, fused=True)
     rng, rows = random.Random(config.seed), []
     for step in progress(range(1, config.steps + 1), desc="GRPO", unit="step"):
         asked = draw_prompts(prompts, config.n_prompts, rng)
         asked = [prompt for prompt in asked for _ in range(config.group)]
         how = dict(max_tokens=config.max_tokens, seed=rng.randrange(2**31), watch=watch)
         drawn = roll_out(step, policy, reference, reward, asked, stop, **how)
-        ids, mask = drawn.responses.ids, drawn.mask
+        ids, mask, losses = drawn.responses.ids, drawn.mask, []
         advantages = group_advantages(drawn.scores, config.group)[:, None]  # (S, 1): alike for all tokens
         for _ in range(config.epochs):
-            logps = answer_logps(policy, ids, mask)
+            logps = answer_logps(policy, ids, drawn.responses.mask)
             gain, clipped = clipped_loss(logps, drawn.logps, advantages, mask, config.clip)
             _, kl = kl_estimates(logps, drawn.reference_logps)
             loss = gain + config.kl_weight * masked_mean(kl, mask)
-            check_finite(step, loss=loss.detach())
             update(optimizer, loss)
-        rows.append(drawn.row | {"clipped": clipped.item()})
+            losses.append(loss.detach())
+        *losses, clipped = torch.stack([*losses, clipped]).tolist()
+        check_finite(step, loss=sum(losses))
+        rows.append(drawn.row | {"clipped": clipped})
     return policy.eval(), rows

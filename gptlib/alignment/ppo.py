@@ -21,6 +21,7 @@ from gptlib.alignment.rollouts import (
     roll_out,
     update,
 )
+from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
 from gptlib.progress import progress
 
@@ -117,7 +118,9 @@ def ppo(
     if bool(config.pretraining_weight) != bool(pretraining_loss):
         raise ValueError("pretraining_weight and pretraining_loss belong together: give both, or neither")
     policy, critic = copy.deepcopy(reference), copy.deepcopy(critic)
-    optimizer = torch.optim.AdamW([*policy.parameters(), *critic.parameters()], config.lr, weight_decay=0.0)
+    keep_freed_memory()
+    parameters = [*policy.parameters(), *critic.parameters()]
+    optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=True)
     rng, rows = random.Random(config.seed), []
     for step in progress(range(1, config.steps + 1), desc="PPO", unit="step"):
         asked = draw_prompts(prompts, config.batch_size, rng)
@@ -129,21 +132,24 @@ def ppo(
             rewards = token_rewards(drawn.scores, drawn.kl, mask, config.kl_weight)
             advantages = generalised_advantages(rewards, values, mask, config.gamma, config.lam)
             returns, advantages = advantages + values, whitened(advantages, mask)
-        clipped = []
+        losses, clipped = [], []
         for _ in range(config.epochs):
             order = torch.tensor(rng.sample(range(len(ids)), len(ids)))
             for some in order.split(config.minibatch):
-                logps = answer_logps(policy, ids[some], mask[some])
-                old = drawn.logps[some]
-                loss, share = clipped_loss(logps, old, advantages[some], mask[some], config.clip)
-                errors = critic.values(ids[some])[:, :-1] - returns[some]
-                loss = loss + 0.5 * masked_mean(errors**2, mask[some])
+                there = some.to(mask.device)  # indices on the CPU would make a GPU wait
+                logps = answer_logps(policy, ids[some], drawn.responses.mask[some])
+                old = drawn.logps[there]
+                loss, share = clipped_loss(logps, old, advantages[there], mask[there], config.clip)
+                errors = critic.values(ids[some])[:, :-1] - returns[there]
+                loss = loss + 0.5 * masked_mean(errors**2, mask[there])
                 if pretraining_loss:
                     loss = loss + config.pretraining_weight * pretraining_loss(policy)
-                check_finite(step, loss=loss.detach())
                 update(optimizer, loss)
+                losses.append(loss.detach())
                 clipped.append(share)
-        rows.append(drawn.row | {"clipped": torch.stack(clipped).mean().item()})
+        loss, share = torch.stack([torch.stack(losses), torch.stack(clipped)]).mean(1).tolist()
+        check_finite(step, loss=loss)
+        rows.append(drawn.row | {"clipped": share})
         if on_step:
             on_step(step, policy)
     return policy.eval(), rows

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gptlib.alignment.docstrings import decode_responses, encode_responses, write_docstrings
 from gptlib.alignment.preferences import Annotator, Comparison, compare_all
 from gptlib.alignment.rollouts import AT_ONCE, Responses, Reward, alike
-from gptlib.minimising import minimise
+from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer
 
@@ -44,7 +44,9 @@ class RewardModel(nn.Module):
 
     def forward(self, responses: Responses) -> Tensor:
         """Score responses at their last token: (S,)."""
-        return self.values(responses.ids)[torch.arange(len(responses)), responses.last]
+        rows = torch.arange(len(responses))
+        values = self.values(responses.ids)  # (S, T)
+        return values[rows.to(values.device), responses.last.to(values.device)]
 
     @torch.no_grad()
     def scores(self, responses: Responses) -> Tensor:
@@ -134,16 +136,19 @@ def train_reward_model(start: GPT, pairs: Pairs, steps: int = STEPS, seed: int =
     """
     model, rng, order = RewardModel(start), random.Random(seed), []
 
-    def loss(generator: torch.Generator) -> Tensor:
+    def draw(generator: torch.Generator) -> tuple[Responses, Tensor]:
         while len(order) < PROMPTS_A_STEP:
             order.extend(rng.sample(pairs.by_prompt, len(pairs.by_prompt)))
         which = [i for _ in range(PROMPTS_A_STEP) for i in order.pop()]
         sides = torch.stack([pairs.chosen[which], pairs.rejected[which]])  # (2, B)
         rows, places = sides.unique(return_inverse=True)
-        scores = model(pairs.responses[rows.tolist()])  # (rows,)
+        return pairs.responses[rows.tolist()], places
+
+    def loss(model: RewardModel, responses: Responses, places: Tensor) -> Tensor:
+        scores = model(responses)  # (rows,)
         return bradley_terry_loss(*scores[places.to(scores.device)])
 
-    minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
+    train_on_loss(model, draw, loss, Recipe(steps, LR, MUON_LR), seed=seed)
     return model
 
 

@@ -3,14 +3,17 @@
 Shapes: S responses, T tokens of the longest prompt and response, V vocabulary, G responses a prompt.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptlib.model import GPT
 from gptlib.sampling import continuations
 
 MAX_PROMPT, MAX_RESPONSE = 40, 32  # tokens
@@ -71,26 +74,39 @@ def respond(
     return Responses(prompts, answers)
 
 
-def predictions(model: nn.Module, ids: Tensor) -> Tensor:
-    """Return log p of every token at each place after the first: (S, T) -> (S, T - 1, V)."""
-    ids = ids.to(next(model.parameters()).device)
-    return model(ids[:, :-1]).float().log_softmax(-1)
+def answer_logits(model: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Score every token where an answer's are to come, nowhere else: logits (N, V), and those N tokens.
+
+    ids (S, T) and mask (S, T - 1) on the CPU, N of it true. Of a GPT the head, which for a large vocabulary
+    costs most, is not asked about prompts and filling.
+    """
+    device, places = next(model.parameters()).device, mask.flatten().nonzero()[:, 0]  # (N,)
+    written = ids[:, 1:].flatten()[places].to(device)  # (N,)
+    given, places = ids[:, :-1].to(device), places.to(device)
+    if isinstance(model, GPT):
+        return model.head(model.states(given).flatten(0, 1)[places]).float(), written
+    return model(given).flatten(0, 1)[places].float(), written
 
 
-def of_answers(predicted: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """Return log p of the tokens that were written, in nats, and 0 outside of answers: (S, T - 1)."""
-    written = ids[:, 1:, None].to(predicted.device)
-    return predicted.gather(-1, written)[..., 0].where(mask.to(predicted.device), 0.0)
+def at_answers(values: Tensor, mask: Tensor) -> Tensor:
+    """Put a value a token of answers to its place, 0 elsewhere: (N,), mask (S, T - 1) -> (S, T - 1)."""
+    places = mask.flatten().nonzero()[:, 0].to(values.device)
+    return values.new_zeros(mask.numel()).index_copy(0, places, values).view(mask.shape)
 
 
 def answer_logps(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-    """Return log p of the tokens of answers under a model, in nats, and 0 elsewhere: (S, T - 1)."""
-    return of_answers(predictions(model, ids), ids, mask)
+    """Return log p of the tokens of answers under a model, in nats, and 0 elsewhere: (S, T - 1).
+
+    ids (S, T) and mask (S, T - 1) on the CPU.
+    """
+    logits, written = answer_logits(model, ids, mask)
+    return at_answers(-F.cross_entropy(logits, written, reduction="none"), mask)
 
 
-def mean_entropy(predicted: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean entropy of the predictions of answers' tokens, in nats: ()."""
-    return masked_mean(-(predicted.exp() * predicted).sum(-1), mask.to(predicted.device))
+def mean_entropy(logits: Tensor) -> Tensor:
+    """Return the mean entropy of predictions, in nats: (N, V) -> ()."""
+    logps = logits.log_softmax(-1)
+    return -(logps.exp() * logps).sum(-1).mean()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -159,19 +175,17 @@ def roll_out(
     Raises ValueError when a reward or the KL is not finite.
     """
     responses = respond(policy, prompts, stop, max_tokens, seed=seed)
-    ids, predicted = responses.ids, predictions(policy, responses.ids)
-    mask = responses.mask.to(predicted.device)
-    logps, reference_logps = of_answers(predicted, ids, mask), answer_logps(reference, ids, mask)
+    logits, written = answer_logits(policy, responses.ids, responses.mask)
+    logps = at_answers(-F.cross_entropy(logits, written, reduction="none"), responses.mask)
+    reference_logps = answer_logps(reference, responses.ids, responses.mask)
+    mask = responses.mask.to(logps.device)
     scores = reward(responses).to(mask.device)
     kl, _ = kl_estimates(logps, reference_logps)
-    check_finite(step, reward=scores.mean(), KL=kl.sum())
-    row = {
-        "step": step,
-        "proxy": scores.mean().item(),
-        "kl": kl.sum(-1).mean().item(),
-        "entropy": mean_entropy(predicted, mask).item(),
-        "length": mask.sum(-1).float().mean().item(),
-    } | (watch(responses) if watch else {})
+    means = dict(proxy=scores.mean(), kl=kl.sum(-1).mean(), entropy=mean_entropy(logits))
+    means |= dict(length=mask.sum(-1).float().mean())
+    row = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))  # one wait for a GPU
+    check_finite(step, reward=row["proxy"], KL=row["kl"])
+    row = {"step": step} | row | (watch(responses) if watch else {})
     return Rollout(responses, mask, logps, reference_logps, kl, scores, row)
 
 
@@ -184,12 +198,12 @@ def draw_prompts(prompts: Sequence[list[int]], n: int, rng: random.Random) -> li
     return rng.sample(list(prompts), n)
 
 
-def check_finite(step: int, **values: Tensor) -> None:
+def check_finite(step: int, **values: float) -> None:
     """Raise ValueError when a reward, a loss or a KL is not a finite number, naming it and the step."""
     for name, value in values.items():
-        if not value.isfinite():
+        if not math.isfinite(value):
             remedy = "look at what gives the reward" if name == "reward" else "lower the learning rate"
-            raise ValueError(f"the {name} is {value.item()} at step {step}: {remedy}")
+            raise ValueError(f"the {name} is {value} at step {step}: {remedy}")
 
 
 def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -5,11 +5,11 @@ import random
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptlib.alignment.docstrings import Demonstration, encode_responses
 from gptlib.alignment.rollouts import Responses, answer_logps
-from gptlib.minimising import minimise
+from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer
 
@@ -17,7 +17,7 @@ BATCH_SIZE, STEPS = 32, 200
 LR, MUON_LR = 0.001, 0.003
 
 
-def response_loss(model: nn.Module, responses: Responses) -> Tensor:
+def response_loss(model: GPT, responses: Responses) -> Tensor:
     """Return the mean of -log p over the tokens of answers, in nats: (); prompts teach nothing."""
     return -answer_logps(model, responses.ids, responses.mask).sum() / responses.mask.sum()
 
@@ -29,8 +29,8 @@ def fine_tune(
     model, rng = copy.deepcopy(base), random.Random(seed)
     data = encode_responses(tokenizer, [d.signature for d in given], [d.docstring for d in given])
 
-    def loss(generator: torch.Generator) -> Tensor:
-        return response_loss(model, data[rng.choices(range(len(data)), k=BATCH_SIZE)])
+    def draw(generator: torch.Generator) -> tuple[Responses]:
+        return (data[rng.choices(range(len(data)), k=BATCH_SIZE)],)
 
-    losses = minimise(model, loss, steps, lr=LR, muon_lr=MUON_LR, seed=seed)
+    losses = train_on_loss(model, draw, response_loss, Recipe(steps, LR, MUON_LR), seed=seed)
     return model, losses

@@ -19,13 +19,13 @@ from gptlib.alignment.ppo import clipped_loss, generalised_advantages, token_rew
 from gptlib.alignment.reward_model import bradley_terry_loss
 from gptlib.alignment.rollouts import (
     Responses,
+    answer_logits,
     answer_logps,
     check_finite,
     kl_estimates,
     kl_per_response,
     masked_mean,
     mean_entropy,
-    predictions,
 )
 from gptlib.alignment.sft import response_loss
 from gptlib.model import GPT, GPTConfig
@@ -87,7 +87,9 @@ def test_kl_of_responses_is_the_exact_kl_by_enumeration():
 def test_entropy_is_that_of_the_predictions_of_answers():
     model = tiny()
     p = model(torch.tensor([[1, 2]])).softmax(-1)[0, 1]
-    found = mean_entropy(predictions(model, torch.tensor([[1, 2, 3]])), torch.tensor([[False, True]]))
+    logits, written = answer_logits(model, torch.tensor([[1, 2, 3]]), torch.tensor([[False, True]]))
+    assert logits.shape == (1, 5) and written.tolist() == [3]  # of one place, not of both
+    found = mean_entropy(logits)
     torch.testing.assert_close(found, -(p * p.log()).sum())
 
 
@@ -263,8 +265,8 @@ def test_overoptimisation_fits_find_their_constants(method):
 
 
 def test_what_is_not_finite_stops_the_run():
-    check_finite(3, loss=torch.tensor(1.0))
+    check_finite(3, loss=1.0)
     with pytest.raises(ValueError, match="look at what gives the reward"):
-        check_finite(3, reward=torch.tensor(math.inf))
+        check_finite(3, reward=math.inf)
     with pytest.raises(ValueError, match="the KL is nan at step 3"):
-        check_finite(3, loss=torch.tensor(1.0), KL=torch.tensor(math.nan))
+        check_finite(3, loss=1.0, KL=math.nan)

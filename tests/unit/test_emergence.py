@@ -195,10 +195,11 @@ def test_all_or_nothing_is_no_share(share):
 
 
 def test_the_decay_of_the_weights_reaches_the_training(monkeypatch):
-    given = {}
-    monkeypatch.setattr(emergence, "minimise", lambda *args, **how: given.update(how))
+    given = []
+    monkeypatch.setattr(emergence, "train_family", lambda *args, **how: given.append((args, how)))
     assert delayed_generalisation(*modular_sums(p=5), steps=3, weight_decay=0.7, seed=4) == []
-    assert given["weight_decay"] == 0.7 and given["seed"] == 4
+    (((*_, recipe), how),) = given
+    assert recipe.weight_decay == 0.7 and how["seeds"] == [4]
 
 
 def test_what_is_trained_is_known_before_what_is_held_out(monkeypatch):

@@ -7,8 +7,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gptlib.layers import Linear, rotate, rotation_table
-from gptlib.model import GPT, MLP, GPTConfig
+from gptlib.layers import Linear, causal_attention, rotate, rotation_table
+from gptlib.model import GPT, MLP, GPTConfig, KVCache
+from gptlib.sampling import generate
 
 SIZES = dict(context_length=24, n_layer=2, n_head=4, n_embd=32)
 FIELDS = {
@@ -238,3 +239,55 @@ def test_whole_numbers_of_numpy_are_whole_numbers():
         np.int64(20), n_embd=np.int32(16), n_head=np.int64(2), dropout=0, norm_eps=np.float64(1e-5)
     )
     assert config.kv_heads == 2
+
+
+@pytest.mark.parametrize("choices", SOME_CHOICES, ids=str)
+@pytest.mark.parametrize("last", [1, 5, 24])
+def test_the_last_positions_alone_have_the_states_they_have_among_all(choices, last):
+    model, ids = make(**choices), random_ids()
+    with torch.no_grad():
+        torch.testing.assert_close(model.states(ids, last=last), model.states(ids)[:, -last:])
+        cache = KVCache(model.config, 2)
+        model.states(ids[:, :7], cache)
+        after = model.states(ids[:, 7:], cache, last=min(last, 17))
+        torch.testing.assert_close(after, model.states(ids)[:, -min(last, 17) :], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("T", "S"), [(1, 1), (2, 2), (9, 9), (4, 9), (1, 9), (33, 33), (30, 40)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_attention_is_that_of_plain_sums_whatever_computes_it(T, S, groups):
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, 4, T, 8, generator=generator, requires_grad=True)
+    k, v = (torch.randn(2, 4 // groups, S, 8, generator=generator) for _ in range(2))
+    mixed = causal_attention(q, k, v)
+    expected = torch.zeros_like(mixed)
+    for h, t in itertools.product(range(4), range(T)):
+        seen = slice(S - T + t + 1)
+        keys, values = k[:, h // groups, seen], v[:, h // groups, seen]  # (B, seen, H)
+        weights = (keys @ q[:, h, t, :, None] / math.sqrt(8)).softmax(1)  # (B, seen, 1)
+        expected[:, h, t] = (weights * values).sum(1)
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("T", [24, 60])
+def test_a_model_in_half_precision_reads_and_writes_with_and_without_a_cache(dtype, T):
+    exact = make(positions="rope", norm="rmsnorm", context_length=64)
+    half, ids = make(positions="rope", norm="rmsnorm", context_length=64).to(dtype), random_ids(T=T)
+    with torch.no_grad():
+        logits, cache = half(ids), KVCache(half.config, 2, dtype=dtype)
+        steps = torch.cat([half(piece, cache) for piece in ids.split([T - 2, 1, 1], dim=1)], 1)
+    assert logits.dtype == dtype
+    torch.testing.assert_close(logits.float(), exact(ids), atol=0.3, rtol=0.1)
+    torch.testing.assert_close(steps, logits, atol=0.3, rtol=0.1)
+    assert len(generate(half, [1, 2, 3], max_tokens=5)) == 8
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("choices", [{}, dict(positions="rope", norm="rmsnorm", qk_norm=True)], ids=str)
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+def test_a_compiled_model_is_one_graph(training, choices):
+    model = make(**choices).train(training)
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(model)(random_ids())
+    assert (found.graph_count, found.graph_break_count) == (1, 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gptlib.model import GPT, GPTConfig
-from gptlib.optim import Muon, hidden_matrices, make_optimizers, schedule
+from gptlib.optim import Muon, hidden_matrices, make_optimizers, schedule, update
 
 
 def rates(steps=100, warmup=10, decay="linear", decay_fraction=0.5, final=0.1):
@@ -111,3 +111,53 @@ def test_muon_is_that_of_torch():
             muon.step()
     for a, b, s in zip(ours, theirs, start, strict=True):
         assert (a - b).norm() < 0.02 * (a - s).norm()
+
+
+PARTS = (
+    "tokens.weight",
+    "blocks.0.attention.qkv.weight",
+    "blocks.1.mlp.out.weight",
+    "norm.weight",
+    "head.weight",
+)
+
+
+@pytest.mark.parametrize("part", [None, *PARTS])
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan])
+def test_a_gradient_that_overflows_in_one_part_stops_every_part(part, bad):
+    """float16: all optimizers skip the step, or none; their momenta stay as clean as the weights."""
+    model = GPT(GPTConfig.modern(50, n_layer=2, n_embd=16, context_length=8))
+    optimizers = make_optimizers(model, "muon", 0.01, 0.02, (0.9, 0.95), 0.1, torch.float32)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    def step(spoilt):
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in model.named_parameters():
+            parameter.grad = 1024 * torch.randn(parameter.shape, generator=generator)
+            if name == spoilt:
+                parameter.grad[0] = bad
+        scaler.scale(torch.ones(()))  # as a loss would be: the scaler starts with its first
+        update([model], optimizers, 1.0, 1.0, scaler)
+
+    def everything():
+        states = [value for each in optimizers for its in each.state.values() for value in its.values()]
+        return [t.clone() for t in (*model.parameters(), *states)]
+
+    step(None)
+    before = everything()
+    step(part)
+    moved = [not torch.equal(a, b) for a, b in zip(before, everything(), strict=True)]
+    assert all(moved) if part is None else not any(moved)
+    assert scaler.get_scale() == (1024 if part is None else 512)
+
+
+def test_every_model_of_several_has_its_own_gradient_clipped():
+    models = [torch.nn.Linear(3, 2, bias=False) for _ in range(2)]
+    optimizers = [torch.optim.SGD([model.weight], lr=1.0) for model in models]
+    for model, optimizer, size in zip(models, optimizers, (10.0, 0.1), strict=True):
+        optimizer.param_groups[0]["peak_lr"] = 1.0
+        torch.nn.init.zeros_(model.weight)
+        model.weight.grad = torch.zeros(2, 3)
+        model.weight.grad[0, 0] = size
+    update(models, optimizers, 0.5, 1.0)
+    assert [model.weight[0, 0].item() for model in models] == pytest.approx([-0.5, -0.05])

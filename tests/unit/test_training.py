@@ -189,6 +189,11 @@ def test_evaluation_is_without_dropout_and_leaves_the_model_as_it_was(tokenizer,
         assert model.training == mode
 
 
+def test_a_trained_model_writes_without_dropout(tiny, data, cpu):
+    train(tiny.train(), data, dataclasses.replace(QUICK, steps=1), cpu)
+    assert not tiny.training
+
+
 def run_of(tokenizer, data, budget, **changes):
     model = GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=1, n_head=2, n_embd=16))
     return losses(train(model, data, dataclasses.replace(QUICK, **changes), budget))
@@ -231,7 +236,7 @@ def test_training_on_a_cpu_reads_the_corpus_where_it_lies(tiny, data, cpu, monke
 @pytest.mark.parametrize("at", [0, 7])
 def test_an_interrupted_run_returns_the_history_so_far(tiny, data, cpu, monkeypatch, at):
     """The interrupt comes in the midst of the step after `at`, whose loss is then not in the history."""
-    update, calls = training._update, []
+    update, calls = training.update, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -239,7 +244,7 @@ def test_an_interrupted_run_returns_the_history_so_far(tiny, data, cpu, monkeypa
             raise KeyboardInterrupt
         update(*arguments)
 
-    monkeypatch.setattr(training, "_update", interrupted)
+    monkeypatch.setattr(training, "update", interrupted)
     with pytest.warns(UserWarning, match=f"interrupted after step {at} of 20"):
         history = train(tiny, data, QUICK, cpu)
     assert history.interrupted and [r.step for r in history.train] == list(range(1, at + 1))
@@ -249,7 +254,7 @@ def test_an_interrupted_run_returns_the_history_so_far(tiny, data, cpu, monkeypa
 
 def test_losses_that_wait_for_a_gpu_are_all_told_and_named_by_their_steps(tiny, data, cpu, monkeypatch):
     expected = losses(train(GPT(tiny.config), data, QUICK, cpu))
-    monkeypatch.setattr(training, "LOG_EVERY", {"cpu": 6})
+    monkeypatch.setattr(training, "steps_between_looks", lambda device: 6)
     history = train(GPT(tiny.config), data, QUICK, cpu)
     assert losses(history) == expected
     assert [r.step for r in history.train] == list(range(1, 21))
