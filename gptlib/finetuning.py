@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.budget import Budget
+from gptlib.checks import check_least, check_types
 from gptlib.history import Watched
 from gptlib.labels import Example
 from gptlib.memory import keep_freed_memory
@@ -30,12 +31,17 @@ class InputFormat:
 
     The three new tokens follow the tokenizer's own. An example that is longer than `max_tokens`, the
     model's context, raises ValueError, or with `truncate` is cut: texts share the room equally and
-    lose their ends, only a premise loses its beginning, since what meets at the delimiter matters.
+    lose their ends, only a premise loses its beginning, since what meets at the delimiter matters. Raises
+    ValueError when there is no room for any token of theirs.
     """
 
     tokenizer: Tokenizer
     max_tokens: int = 128  # of a sequence
     truncate: bool = False
+
+    def __post_init__(self):
+        check_types(self)
+        check_least(self, 3, "max_tokens")  # start, one token, extract
 
     @property
     def start(self) -> int:
@@ -78,9 +84,13 @@ class InputFormat:
                     "shorten its texts, or use InputFormat(..., truncate=True), which cuts off their ends "
                     "(of a premise, the beginning)"
                 )
-            share = room // len(texts)
-            limit = max(share, len(texts) * share - sum(map(len, others)))  # what others leave
-            first = first[-limit:] if keep_end_of_first else first[:limit]
+            if room < 1:
+                raise ValueError(
+                    f"of {self.max_tokens} tokens none is left for {len(texts)} texts, between which stand "
+                    f"{len(texts) + 1}: max_tokens must be {len(texts) + 2} or more, better far more"
+                )
+            limit = max(room // len(texts), room - sum(map(len, others)))  # what others leave
+            first = first[max(len(first) - limit, 0) :] if keep_end_of_first else first[:limit]
             others = [other[: room - len(first)] for other in others]
         joined = [token for other in others for token in (self.delimiter, *other)]
         return [self.start, *first, *joined, self.extract]

@@ -63,14 +63,30 @@ def test_what_is_too_long_is_refused_or_cut_where_it_says():
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_truncation_fills_the_room_and_never_exceeds_it(kind):
-    cut, long = InputFormat(TOKENIZER, 9, truncate=True), InputFormat(TOKENIZER, 99)
+@pytest.mark.parametrize("room", [-1, 0, 1, 2, 3])
+def test_where_no_token_of_a_text_has_room_the_error_says_how_many_are_needed(kind, room):
+    needed = 3 if kind == "classification" else 4
+    if room < needed:
+        with pytest.raises(ValueError, match=f"max_tokens must be .*{3 if room < 3 else needed}"):
+            InputFormat(TOKENIZER, room, truncate=True).sequences(kind, ["abcdefgh"] * len(TEXTS[kind]))
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_tokens", 16.0), ("max_tokens", "16"), ("truncate", 1)])
+def test_a_format_of_another_kind_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        InputFormat(TOKENIZER, **{field: value})
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("room", [4, 5, 6, 7, 8, 9])
+def test_truncation_fills_the_room_and_never_exceeds_it(kind, room):
+    cut, long = InputFormat(TOKENIZER, room, truncate=True), InputFormat(TOKENIZER, 99)
     for first in range(1, 20):
         for other in range(1, 20):
             texts = ["a" * first] + ["b" * other] * (len(TEXTS[kind]) - 1)
             for row, uncut in zip(cut.sequences(kind, texts), long.sequences(kind, texts), strict=True):
                 assert row[0] == START and row[-1] == EXTRACT
-                assert len(row) == min(9, len(uncut)), (texts, row)
+                assert len(row) == min(room, len(uncut)), (texts, row)
 
 
 @pytest.mark.parametrize(
