@@ -1,5 +1,8 @@
 """The messages that book/how-to.md quotes are those of the code."""
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +13,19 @@ from gptlib import checkpoints
 from gptlib.budget import Budget
 from gptlib.claims import claim
 from gptlib.corpora import shakespeare
+from gptlib.in_context import evaluate_pretrained
 from gptlib.training import TrainConfig, train
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "book" / "how-to.md").read_text(encoding="utf-8").split())
 CONFIG = TrainConfig(steps=2, batch_size=4, eval_every=0)
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+
+def make(folder, *arguments):
+    """Run make in a folder; return how it ended and what it said."""
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_a_claim_that_fails():
@@ -34,10 +45,13 @@ def test_no_network(tmp_path, monkeypatch):
     assert rest.endswith(end := "; or use python_docs(), which needs no network.") and end in PAGE
 
 
-def test_a_model_that_the_hub_does_not_give(monkeypatch):
-    source = (ROOT / "gptlib" / "pretrained.py").read_text(encoding="utf-8")
-    assert "and the hub did not give a model of that name" in source
-    assert "and the hub did not give a model of that name" in PAGE
+def test_a_model_that_the_hub_does_not_give(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("huggingface_hub", reason="needs the hub extra")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    evaluate_pretrained(["openai-community/gpt2"], ["English to French"], (0,), n=1)
+    begins, _, rest = capsys.readouterr().out.partition(" (")
+    assert begins in PAGE and rest.strip().endswith("save_pretrained wrote")
 
 
 def test_checkpoints_of_a_run(tmp_path, tiny, data, cpu):
@@ -77,20 +91,37 @@ def test_a_budget_that_does_not_exist(monkeypatch):
     assert f"ValueError: {failed.value}" in PAGE
 
 
+@needs_make
 @pytest.mark.parametrize("target", ["setup", "book", "serve", "notebooks", "test", "colab"])
 def test_make(target):
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert f"\n{target}:" in makefile and f"`make {target}" in PAGE
+    assert f"`make {target}" in PAGE
+    planned = make(ROOT, "--dry-run", target)  # says what it would do, and does nothing
+    assert planned.returncode == 0 and planned.stdout, planned.stderr
 
 
+@needs_make
 @pytest.mark.parametrize(
-    "message",
+    ("broken", "message"),
     [
-        "Python 3.11 or later is needed; say which one with: make PYTHON=python3.12 ...",
-        "This Python cannot make virtual environments: on Debian and Ubuntu, apt install python3-venv",
-        "There is no site yet: run make book first",
+        ("sys.exit(1)", "Python 3.11 or later is needed; say which one with: make PYTHON=python3.12 ..."),
+        (
+            "sys.exit('ensurepip' in sys.argv[-1])",
+            "This Python cannot make virtual environments: on Debian and Ubuntu, apt install python3-venv",
+        ),
     ],
 )
-def test_what_make_says(message):
-    assert message in (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert message in PAGE
+def test_what_make_says_of_a_python_that_will_not_do(tmp_path, broken, message):
+    for file in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport sys\n{broken}\n", encoding="utf-8")
+    python.chmod(0o755)
+    said = make(tmp_path, f"PYTHON={python}", "setup")
+    assert said.returncode and said.stdout.strip() == message and message in PAGE
+
+
+@needs_make
+def test_what_make_says_without_a_site(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    said = make(tmp_path, "serve")
+    assert said.returncode and said.stdout.strip() in PAGE and "make book" in said.stdout
