@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 def on_all_cores(function: Callable[..., Result], settings: Iterable[Sequence]) -> list[Result]:
     """Return function(*setting) for each setting, in their order.
 
-    Two processes of one thread train small models 1.3 to 1.9 times as fast as one of two threads. So each core
-    gets a process, where the CPU computes and this process may use several threads; else the runs are made
-    here, one after the other. What goes to a process and comes back is copied. An error ends all.
+    Two processes of one thread train small models 1.3 to 1.9 times as fast as one of two threads. So each
+    core gets a process, where the CPU computes and this process may use several threads; else the runs are
+    made here, one after the other. What goes to a process and comes back is copied. An error ends all.
     """
     cores, settings = torch.get_num_threads(), list(settings)
     if Budget.detect().device.type != "cpu" or min(cores, len(settings)) < 2:
