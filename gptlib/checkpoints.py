@@ -52,7 +52,7 @@ def save(folder: str | Path, step: int, tensors: dict[str, dict[str, Tensor]], a
             save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, path)
             sums[path.name] = _sha256(path)
             _sync(path)
-        text = json.dumps({"format": FORMAT, "step": step, "sha256": sums, **about})
+        text = _as_json({"format": FORMAT, "step": step, "sha256": sums, **about})
         (partial / ABOUT).write_text(text, encoding="utf-8")
         _sync(partial / ABOUT)
         _sync(partial)
@@ -187,8 +187,8 @@ class Keeper:
     """Keeps the checkpoints of one training run in a folder; without a folder, it keeps nothing."""
 
     def __init__(self, folder: str | Path | None, every: int, resume: bool):
-        if every < 1:
-            raise ValueError(f"checkpoint_every counts steps: at least 1, not {every}")
+        if isinstance(every, bool) or every < 1 or every % 1:
+            raise ValueError(f"checkpoint_every is a whole number of steps, at least 1, not {every}")
         if resume and folder is None:
             raise ValueError("resume needs the checkpoint_dir of the run to go on with")
         self.folder, self.every, self.resume = folder and expanded(folder), every, resume
@@ -208,7 +208,8 @@ class Keeper:
             return
         model = asdict(state.model.config) if isinstance(state.model, GPT) else None
         text = hashlib.sha256(data.train.contiguous().numpy()).hexdigest()
-        self.given = {**config, "model": model, "text": text}
+        given = {**config, "model": model, "text": text}
+        self.given = json.loads(_as_json(given))
         found = all_in(self.folder)
         if found and not self.resume:
             raise ValueError(
@@ -343,3 +344,7 @@ def _sync(path: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _as_json(about: dict) -> str:
+    return json.dumps(about, default=lambda number: number.item())  # numpy's are no numbers to JSON

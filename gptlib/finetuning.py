@@ -211,6 +211,9 @@ class FinetuneConfig:
     lm_weight: float = 0.0  # lambda, on the auxiliary language-model loss (Radford et al. 2018, equation 5)
     seed: int = 0  # of the order of the examples
 
+    def __post_init__(self):
+        check_types(self)
+
 
 def finetune(
     model: TaskModel, data: Encoded, config: FinetuneConfig | None = None, budget: Budget | None = None

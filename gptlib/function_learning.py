@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.budget import Budget
+from gptlib.checks import check_types
 from gptlib.layers import Linear
 from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import Block, GPTConfig, make_norm
@@ -41,6 +42,7 @@ class LinearFunctions:
     skew: float = 0.0  # the i-th coordinate is scaled by i^-skew, then all so that |x|^2 keeps its mean
 
     def __post_init__(self):
+        check_types(self)
         if self.d < 1 or self.n < 1 or self.noise < 0 or not self.scale > 0:
             raise ValueError("d and n are at least 1, noise is 0 or more, scale is above 0")
 

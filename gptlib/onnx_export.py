@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from gptlib.files import expanded
 from gptlib.layers import Linear
 from gptlib.model import GPT
 
@@ -46,7 +47,7 @@ def export_onnx(model: GPT, path: str | Path) -> float:
     largest difference from PyTorch that `largest_difference` finds. Raises ValueError, and leaves no
     file, when that exceeds TOLERANCE.
     """
-    path, was_training = Path(path), model.training
+    path, was_training = expanded(path), model.training
     open_model = OpenGPT(model).eval()
     exported = _exported(open_model)
     _forget_origins(exported)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gptlib.budget import Budget
 from gptlib.checkpoints import all_in, step_of
+from gptlib.checks import check_types
 from gptlib.corpora import Corpus, cached, python_docs, python_source
 from gptlib.history import History
 from gptlib.model import GPT, GPTConfig
@@ -45,6 +46,7 @@ class Run:
     fall: float = 0.2  # share of the steps, the last ones, over which the rate falls to 0
 
     def __post_init__(self):
+        check_types(self)
         if self.corpus not in TEXTS:
             raise ValueError(f"corpus must be one of {', '.join(TEXTS)}, not {self.corpus!r}")
         if self.width < HEAD_SIZE or self.width % HEAD_SIZE:

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptlib.budget import Budget
 from gptlib.checkpoints import Keeper, TrainingState
+from gptlib.checks import check_types
 from gptlib.distributed import mean_over_ranks, process_group, rank, world_size
 from gptlib.history import History, Interrupted, Record, steps_between_looks
 from gptlib.memory import keep_freed_memory
@@ -49,6 +50,7 @@ class TrainConfig:
     compile: bool = False  # torch.compile: takes a minute to start, worth it for long runs on a GPU
 
     def __post_init__(self):
+        check_types(self)
         for name in ("steps", "batch_size", "accumulate", "lr", "muon_lr", "eval_tokens"):
             if not getattr(self, name) > 0:
                 raise ValueError(

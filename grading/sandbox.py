@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,13 +137,16 @@ class Sandbox:
         return f"{folder}/submission.ipynb"
 
     def kill(self) -> None:
-        """End the process and all that it started."""
+        """End the process and all that it started, and nothing that was given one of their numbers since."""
+        if self.process.poll() is not None:
+            return
         others = [] if self.wall == "bubblewrap" else descendants(self.process.pid)  # it ends all by itself
-        for pid in [self.process.pid, *others]:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                continue
+        family = {pid: born(pid) for pid in others}
+        self.process.kill()
+        for pid, when in family.items():
+            if when and born(pid) == when:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, 9)
 
     def _another_user(self, submission: Path, limits: Limits) -> tuple[list[str], dict]:
         """Return how to start Python as nobody, in a folder of its own, where bubblewrap cannot be used."""
@@ -192,6 +196,14 @@ def descendants(pid: int) -> list[int]:
         found += new
         waiting += new
     return found
+
+
+def born(pid: int) -> str:
+    """Return when a process began, in ticks since the machine did; nothing where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def memory(pid: int) -> float:

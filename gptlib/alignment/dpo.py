@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gptlib.alignment.reward_model import Pairs, bradley_terry_loss
 from gptlib.alignment.rollouts import Responses, Row, answer_logps, update
+from gptlib.checks import check_types
 from gptlib.history import Watched
 from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
@@ -26,6 +27,7 @@ class DPOConfig:
     seed: int = 0
 
     def __post_init__(self):
+        check_types(self)
         if self.beta <= 0:
             raise ValueError(f"beta must be above 0, not {self.beta}: at 0 nothing holds the policy")
 

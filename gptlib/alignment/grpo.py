@@ -23,6 +23,7 @@ from gptlib.alignment.rollouts import (
     roll_out,
     update,
 )
+from gptlib.checks import check_types
 from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
 from gptlib.progress import progress
@@ -43,6 +44,7 @@ class GRPOConfig:
     seed: int = 0
 
     def __post_init__(self):
+        check_types(self)
         if self.group < 2:
             raise ValueError(f"a group has at least two responses, to compare them, not {self.group}")
         if self.kl_weight < 0 or self.clip <= 0 or self.epochs < 1:

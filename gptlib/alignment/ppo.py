@@ -21,6 +21,7 @@ from gptlib.alignment.rollouts import (
     roll_out,
     update,
 )
+from gptlib.checks import check_types
 from gptlib.memory import keep_freed_memory
 from gptlib.model import GPT
 from gptlib.progress import progress
@@ -43,6 +44,7 @@ class PPOConfig:
     seed: int = 0
 
     def __post_init__(self):
+        check_types(self)
         if self.batch_size % self.minibatch:
             raise ValueError(f"minibatch must divide batch_size: {self.minibatch} and {self.batch_size}")
         if self.kl_weight < 0 or self.clip <= 0:

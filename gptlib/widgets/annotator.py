@@ -10,6 +10,7 @@ import anywidget
 import traitlets
 
 from gptlib.alignment.preferences import Comparison
+from gptlib.files import expanded
 from gptlib.widgets import script
 
 Judge = Callable[[Sequence[Comparison]], Sequence[bool]]  # whether it would have chosen the same
@@ -20,7 +21,7 @@ def load_choices(path: str | Path) -> list[Comparison]:
 
     Raises ValueError when another line is no choice, naming it.
     """
-    path = Path(path)
+    path = expanded(path)
     *lines, rest = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     choices = [_choice(line) for line in lines]
     if None in choices:
@@ -31,7 +32,7 @@ def load_choices(path: str | Path) -> list[Comparison]:
 
 def save_choice(path: str | Path, choice: Comparison) -> None:
     """Append a choice to a file, and wait until it is on the disk. What was not written whole goes."""
-    with Path(path).open("a+b") as file:
+    with expanded(path).open("a+b") as file:
         file.seek(0)
         text = file.read()
         _, _, rest = text.rpartition(b"\n")
@@ -70,7 +71,7 @@ class Annotate(anywidget.AnyWidget):
     def __init__(
         self, pairs: Sequence[tuple[str, str, str]], path: str | Path, judges: dict[str, Judge] | None = None
     ):
-        self.path, judges = Path(path), judges or {}
+        self.path, judges = expanded(path), judges or {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.choices = load_choices(self.path)
         done = {(c.signature, frozenset((c.chosen, c.rejected))) for c in self.choices}

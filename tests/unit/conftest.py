@@ -4,6 +4,7 @@ import matplotlib
 import pytest
 import torch
 
+from gptlib import training
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, Document
 from gptlib.model import GPT, GPTConfig
@@ -40,3 +41,21 @@ def data(corpus, tokenizer):
 @pytest.fixture
 def tiny(tokenizer):
     return GPT(GPTConfig.modern(tokenizer.vocab_size, context_length=16, n_layer=2, n_head=2, n_embd=16))
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Let a reader stop the training that comes next after so many steps, once."""
+
+    def stop(steps):
+        drawn, draw_batch = [], training.draw_batch
+
+        def draw(*arguments):
+            drawn.append(1)
+            if len(drawn) == steps + 1:
+                raise KeyboardInterrupt
+            return draw_batch(*arguments)
+
+        monkeypatch.setattr(training, "draw_batch", draw)
+
+    return stop

@@ -8,7 +8,7 @@ import torch
 from filelock import FileLock
 
 from gptlib import babygpt as module
-from gptlib import checkpoints, training
+from gptlib import checkpoints
 from gptlib.babygpt import babygpt
 from gptlib.budget import Budget
 from gptlib.corpora import Corpus, Document
@@ -60,15 +60,8 @@ def test_another_process_that_trains_it_is_waited_for(quick):
     assert not asking.is_alive()
 
 
-def test_a_training_that_is_stopped_gives_no_model_and_is_finished_by_the_next_call(quick, monkeypatch):
-    def stopped(state, *rest, real=training._update):
-        if state.step == 1 and not at_once:
-            at_once.append(1)
-            raise KeyboardInterrupt
-        real(state, *rest)
-
-    at_once = []
-    monkeypatch.setattr(training, "_update", stopped)
+def test_a_training_that_is_stopped_gives_no_model_and_is_finished_by_the_next_call(quick, stop_after):
+    stop_after(1)
     with pytest.warns(Interrupted), pytest.raises(KeyboardInterrupt, match="after step 1"):
         babygpt(corpus(), CPU)
     history = babygpt(corpus(), CPU).history

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gptlib import checkpoints, training
+from gptlib import checkpoints
 from gptlib.history import Interrupted
 from gptlib.pretrain import main
 
@@ -81,18 +81,15 @@ def test_help_says_how_to_use_several_gpus(capsys):
     assert "torchrun --nproc-per-node=8" in told and "Out of memory? Halve it" in told
 
 
-def test_a_stopped_run_leaves_no_losses_and_says_how_to_go_on(text, tmp_path, monkeypatch):
-    def stop(state, *rest, real=training._update):
-        if state.step == 3:
-            raise KeyboardInterrupt
-        real(state, *rest)
-
+def test_a_stopped_run_leaves_no_losses_and_says_how_to_go_on(text, tmp_path, stop_after):
     out = tmp_path / "run"
     arguments = [f"--corpus={text}", f"--out={out}", "--steps=6", "--checkpoint-every=2", *TINY]
-    with monkeypatch.context() as patch, pytest.warns(Interrupted):
-        patch.setattr(training, "_update", stop)
-        with pytest.raises(SystemExit, match=r"after step 3.*the same command goes on"):
-            main(arguments)
+    stop_after(3)
+    with (
+        pytest.warns(Interrupted),
+        pytest.raises(SystemExit, match=r"after step 3.*the same command goes on"),
+    ):
+        main(arguments)
     assert not (out / "history.json").exists()
     main(arguments)
     assert len(json.loads((out / "history.json").read_text())["train"]) == 6

@@ -181,16 +181,9 @@ def test_rows_may_lie_at_home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def stopped(monkeypatch):
-    """Every training is stopped in its second step."""
-
-    def stop(state, *rest, real=training._update):
-        if state.step == 1:
-            raise KeyboardInterrupt
-        real(state, *rest)
-
-    monkeypatch.setattr(training, "_update", stop)
+def stopped(stop_after, monkeypatch):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
+    stop_after(1)
 
 
 @pytest.fixture

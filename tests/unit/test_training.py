@@ -2,10 +2,15 @@ import dataclasses
 import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from gptlib import training
+from gptlib.alignment.dpo import DPOConfig
+from gptlib.alignment.grpo import GRPOConfig
+from gptlib.alignment.ppo import PPOConfig
+from gptlib.finetuning import FinetuneConfig
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import EncodedCorpus
 from gptlib.training import (
@@ -271,3 +276,24 @@ def test_more_processes_than_windows_evaluate_as_one(tiny, data, monkeypatch, wi
         monkeypatch.setattr(training, "mean_over_ranks", lambda total: total / processes)
         shares.append(evaluate(tiny, ids))
     assert sum(shares) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("config", [TrainConfig, FinetuneConfig, DPOConfig, GRPOConfig, PPOConfig])
+@pytest.mark.parametrize("wrong", [1e3, 2.5, True, "10", None, math.nan])
+def test_a_count_that_is_no_whole_number_is_refused_at_the_door(config, wrong):
+    for field in dataclasses.fields(config):
+        if field.type in (int, "int"):
+            with pytest.raises(ValueError, match=f"{field.name} must be a whole number, not {wrong!r}"):
+                config(**{field.name: wrong})
+
+
+def test_whole_numbers_of_numpy_are_kept_in_a_checkpoint(tiny, data, cpu, tmp_path):
+    config = TrainConfig(steps=np.int64(2), batch_size=np.int32(2), lr=np.float32(0.001))
+    train(tiny, data, config, cpu, checkpoint_dir=tmp_path)
+    assert train(tiny, data, config, cpu, checkpoint_dir=tmp_path, resume=True).final.step == 2
+
+
+@pytest.mark.parametrize("every", [0, 2.5, True])
+def test_checkpoints_are_whole_steps_apart(tiny, data, cpu, tmp_path, every):
+    with pytest.raises(ValueError, match="checkpoint_every is a whole number of steps"):
+        train(tiny, data, QUICK, cpu, checkpoint_dir=tmp_path, checkpoint_every=every)
