@@ -9,14 +9,13 @@ Shapes: B problems, L tokens of a problem, n digits of an answer, V vocabulary.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
-from gptlib.minimising import Recipe, train_family, train_on_loss
+from gptlib.minimising import Recipe, train_family
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
 from gptlib.tasks import is_held_out
@@ -91,18 +90,29 @@ def arithmetic_model(
     All kinds of problems come equally often, and have the same length. `rate` multiplies the learning
     rates; `on_step` is called with the model and the number of each step.
     """
-    model = arithmetic_start(problems, width, seed)
-    look = partial(on_step, model) if on_step else None
-    train_on_loss(model, **arithmetic_training(problems, steps, rate), seed=seed, on_step=look)
-    return model
+    return arithmetic_family(problems, width, [seed], steps, rate, on_step)[0]
 
 
 def arithmetic_family(
-    problems: Sequence[Arithmetic], width: int, seeds: Sequence[int], steps: int = STEPS
+    problems: Sequence[Arithmetic],
+    width: int,
+    seeds: Sequence[int],
+    steps: int = STEPS,
+    rate: float = 1.0,
+    on_step: Callable[[GPT, int], None] | None = None,
 ) -> list[GPT]:
-    """Return the models that `arithmetic_model` trains for these seeds, trained as one."""
+    """Return the models that `arithmetic_model` trains for these seeds, trained as one.
+
+    `on_step` is called with each model after each step.
+    """
     models = [arithmetic_start(problems, width, seed) for seed in seeds]
-    train_family(models, **arithmetic_training(problems, steps), seeds=seeds)
+
+    def look(step: int) -> None:
+        for model in models:
+            on_step(model, step)
+
+    how = arithmetic_training(problems, steps, rate)
+    train_family(models, **how, seeds=seeds, on_step=look if on_step else None)
     return models
 
 
@@ -235,36 +245,41 @@ def _right(model: GPT, ids: Tensor) -> float:
     return (predicted == ids[:, -1]).float().mean().item()
 
 
-def recorded_scores(width: int, rate: float, seed: int) -> dict[str, str | int | float]:
-    """Train on all operations; return the scores of each at the end, and some of them along the way."""
+def recorded_scores(width: int, rate: float, seeds: Sequence[int]) -> list[dict[str, str | int | float]]:
+    """Train on all operations; return the scores of each at the end, and some along the way: a row a seed."""
     problems = [Arithmetic(operation) for operation in OPERATIONS]
-    trace: dict[str, list[float]] = {}
+    traces: dict[GPT, dict[str, list[float]]] = {}
 
     def look(model: GPT, step: int) -> None:
         if step % (STEPS // LOOKS) == 0:
             for each in problems:
-                now = scores(model, each, B=300)
+                now, trace = scores(model, each, B=300), traces.setdefault(model, {})
                 for what in ("exact", "digits", "loss"):
                     trace.setdefault(f"{each.operation} {what} on the way", []).append(now[what])
 
-    model = arithmetic_model(problems, width, seed, STEPS, rate, look)
-    tokens = STEPS * BATCH_SIZE * (problems[0].length - 1)
-    row = {"params": model.n_params, "flops": 3 * tokens * model.config.flops_per_token()}
-    for each in problems:
-        row |= {f"{each.operation} {name}": round(value, 5) for name, value in scores(model, each).items()}
-    return row | {name: " ".join(f"{value:.3f}" for value in values) for name, values in trace.items()}
+    tokens, rows = STEPS * BATCH_SIZE * (problems[0].length - 1), []
+    for model in arithmetic_family(problems, width, seeds, STEPS, rate, look):
+        row = {"params": model.n_params, "flops": 3 * tokens * model.config.flops_per_token()}
+        for each in problems:
+            row |= {f"{each.operation} {name}": round(its, 5) for name, its in scores(model, each).items()}
+        trace = traces[model].items()
+        rows.append(row | {name: " ".join(f"{value:.3f}" for value in values) for name, values in trace})
+    return rows
 
 
-def scores_by_digits(width: int, digits: int, seed: int) -> dict[str, int | float]:
-    """Train on all operations with numbers of so many digits; return some scores of each at the end."""
+def scores_by_digits(width: int, digits: int, seeds: Sequence[int]) -> list[dict[str, int | float]]:
+    """Train on all operations with numbers of so many digits; return some scores at the end: a row a seed."""
     problems = [Arithmetic(operation, digits) for operation in OPERATIONS]
-    model = arithmetic_model(problems, width, seed, STEPS)
-    return {"params": model.n_params} | {
-        f"{each.operation} {name}": round(value, 5)
-        for each in problems
-        for name, value in scores(model, each).items()
-        if name in ("exact", "digits", "product", "loss")
-    }
+    return [
+        {"params": model.n_params}
+        | {
+            f"{each.operation} {name}": round(value, 5)
+            for each in problems
+            for name, value in scores(model, each).items()
+            if name in ("exact", "digits", "product", "loss")
+        }
+        for model in arithmetic_family(problems, width, seeds, STEPS)
+    ]
 
 
 def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:

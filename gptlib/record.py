@@ -65,71 +65,78 @@ def _cells(text: str) -> list[str]:
 def record(
     path: Path,
     runs: Iterable[Run],
-    result: Callable[[Run], Run],
+    result: Callable,
     costs: Sequence[float] | None = None,
     shard: tuple[int, int] = (0, 1),
     budget: Budget | None = None,
+    families: bool = False,
 ) -> None:
     """Append a row for each run that is not recorded yet: what it was given, then what came out.
 
     `costs`, one a run in any unit, make the bar's time left right where runs differ. `shard` (i, n): these
     runs are the i-th of n parts, and their rows go into a file beside `path`. `budget` is what they ran on,
-    if not what is detected. Raises KeyboardInterrupt when a training within a run is stopped, and OSError
-    when a row cannot be written.
+    if not what is detected. With `families`, runs that differ in their seed alone are made as one: `result`
+    takes and returns a list of them, and their rows are written when all are finished. Raises
+    KeyboardInterrupt when a training within a run is stopped, and OSError when a row cannot be written.
     """
     path, runs, done = expanded(path), list(runs), set()
     if not runs:  # more shards than runs
         return
     for text in _whole_rows(path):
         done |= {tuple(row[key] for key in runs[0]) for row in csv.DictReader(io.StringIO(text))}
-    missing = [(run, cost) for run, cost in zip(runs, costs or [1.0] * len(runs), strict=True)
-               if tuple(map(str, run.values())) not in done]  # fmt: skip
+    missing: dict[tuple, list[tuple[Run, float]]] = {}  # by what those have in common that are made as one
+    for run, cost in zip(runs, costs or [1.0] * len(runs), strict=True):
+        if tuple(map(str, run.values())) not in done:
+            common = tuple(item for item in run.items() if not (families and item[0] == "seed"))
+            missing.setdefault(common, []).append((run, cost))
     if shard[1] > 1:
         path = path.with_suffix(f".{shard[0]}of{shard[1]}.csv")
     made_by = provenance(0.0, budget or Budget.detect())  # before: what fails here must cost no run
     bar_format = "{desc}: {percentage:.1f}% [{elapsed}, {remaining} left{postfix}]"
-    with progress(total=sum(cost for _, cost in missing), desc=path.stem, bar_format=bar_format) as bar:
-        for number, (run, cost) in enumerate(missing, 1):
-            began = time.perf_counter()
-            row = run | _of_a_whole_run(result, run)
-            _append(path, row | made_by | {"minutes": round((time.perf_counter() - began) / 60, 3)})
-            bar.set_postfix_str(f"{number} of {len(missing)} runs")
-            bar.update(cost)
+    total = sum(cost for its in missing.values() for _, cost in its)
+    with progress(total=total, desc=path.stem, bar_format=bar_format) as bar:
+        for number, its in enumerate(missing.values(), 1):
+            began, (family, its_costs) = time.perf_counter(), zip(*its, strict=True)
+            rows = _of_whole_runs(result, family) if families else [_of_whole_runs(result, *family)]
+            made_by["minutes"] = round((time.perf_counter() - began) / 60 / len(family), 3)
+            _append(path, [run | row | made_by for run, row in zip(family, rows, strict=True)])
+            bar.set_postfix_str(f"{number} of {len(missing)} {'families' if families else 'runs'}")
+            bar.update(sum(its_costs))
 
 
-def _of_a_whole_run(result: Callable[[Run], Run], run: Run) -> Run:
-    """Return what came out of a run. A reader who stops a training within it stops the recording."""
+def _of_whole_runs(result: Callable, given: Run | Sequence[Run]) -> Run | Sequence[Run]:
+    """Return what came out. A reader who stops a training within it stops the recording."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Interrupted)
         try:
-            return result(run)
+            return result(given)
         except Interrupted as stopped:
             raise KeyboardInterrupt(f"{stopped}; part of a run is no row") from None
 
 
-def _append(path: Path, row: Run) -> None:
-    """Write a row to the end of a file, and wait until it is on the disk.
+def _append(path: Path, rows: Sequence[Run]) -> None:
+    """Write rows to the end of a file, and wait until they are on the disk.
 
-    Raises OSError when it cannot be written, ValueError when the file has other columns; both tell the row.
+    Raises OSError when they cannot be written, ValueError when the file has other columns; both tell them.
     """
-    header, line = (_line(cells) for cells in (row, row.values()))
+    columns, lines = list(rows[0]), "".join(_line(row.values()) for row in rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         before = _whole(path) if path.exists() else ""
-        if before and (names := _cells(before)) != list(row):
+        if before and (names := _cells(before)) != columns:
             raise ValueError(
-                f"{path.name} has the columns {names}, not {list(row)}: take another folder; the row: {line}"
+                f"{path.name} has the columns {names}, not {columns}: take another folder; the row: {lines}"
             )
-        start = header if not before else "" if before.endswith("\n") else "\n"
+        start = _line(columns) if not before else "" if before.endswith("\n") else "\n"
         with path.open("ab") as file:
             file.truncate(len(before.encode()))
-            file.write(f"{start}{line}".encode())
+            file.write(f"{start}{lines}".encode())
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise OSError(
             f"a row could not be written to {path} ({error}): {remedy(error)}, or give another folder, and "
-            f"start again; to keep the row, add it by hand: {line}"
+            f"start again; to keep the row, add it by hand: {lines}"
         ) from error
 
 
@@ -193,10 +200,18 @@ def scaling(path: Path, shard: tuple[int, int]) -> None:
     sweep(chapter_grid(), path, shard)
 
 
-def _record_each(path: Path, runs: list[Run], result: Callable[..., Run], shard: tuple[int, int]) -> None:
-    """Record `result` of each run's own values, in float32; every n-th run belongs to a shard of n."""
+def _record_each(
+    path: Path, runs: list[Run], result: Callable, shard: tuple[int, int], families: bool = False
+) -> None:
+    """Record `result` of each run's own values, or of a family's and its `seeds`; every n-th of n shards."""
     budget = Budget.detect().in_float32()
-    record(path, runs[shard[0] :: shard[1]], lambda run: result(**run), shard=shard, budget=budget)
+
+    def of_seeds(family: Sequence[Run]) -> list[Run]:
+        shared = {key: value for key, value in family[0].items() if key != "seed"}
+        return result(**shared, seeds=[run["seed"] for run in family])
+
+    made = of_seeds if families else lambda run: result(**run)
+    record(path, runs[shard[0] :: shard[1]], made, shard=shard, budget=budget, families=families)
 
 
 def functions(path: Path, shard: tuple[int, int]) -> None:
@@ -223,7 +238,7 @@ def emergence(path: Path, shard: tuple[int, int]) -> None:
 
     runs = [{"width": width, "rate": 1.0, "seed": seed} for width in WIDTHS for seed in range(3)]
     runs += [{"width": width, "rate": rate, "seed": 0} for width in (16, 64) for rate in (0.5, 2.0)]
-    _record_each(path, runs, recorded_scores, shard)
+    _record_each(path, runs, recorded_scores, shard, families=True)
 
 
 def emergence_digits(path: Path, shard: tuple[int, int]) -> None:
@@ -232,7 +247,7 @@ def emergence_digits(path: Path, shard: tuple[int, int]) -> None:
 
     runs = [{"width": width, "digits": digits, "seed": seed}
             for seed in range(3) for digits in (2, 4) for width in WIDTHS[:6]]  # fmt: skip
-    _record_each(path, runs, scores_by_digits, shard)
+    _record_each(path, runs, scores_by_digits, shard, families=True)
 
 
 def running_sums(path: Path, shard: tuple[int, int]) -> None:
@@ -297,24 +312,10 @@ def verifier(path: Path, shard: tuple[int, int]) -> None:
     _record_each(path, [{"seed": seed} for seed in range(3)], verified_scores, shard)
 
 
-CHAPTERS = {
-    chapter.__name__: chapter
-    for chapter in (
-        finetuning,
-        scaling,
-        functions,
-        in_context,
-        emergence,
-        emergence_digits,
-        running_sums,
-        chain_of_thought,
-        habits,
-        alignment,
-        best_of_n,
-        reward_models,
-        verifier,
-    )
-}
+CHAPTERS = {chapter.__name__: chapter for chapter in (
+    finetuning, scaling, functions, in_context, emergence, emergence_digits, running_sums, chain_of_thought,
+    habits, alignment, best_of_n, reward_models, verifier,
+)}  # fmt: skip
 
 
 def main() -> None:

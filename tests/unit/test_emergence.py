@@ -154,11 +154,15 @@ def test_a_crossing_lies_between_its_neighbours_on_a_log_scale():
 def test_a_recorded_row_has_every_operation_and_the_way_there(monkeypatch):
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
     monkeypatch.setattr(emergence, "STEPS", 24)
-    row = recorded_scores(8, 1.0, 0)
+    row, other = recorded_scores(8, 1.0, [0, 1])
+    assert row["+ loss on the way"] != other["+ loss on the way"]
     assert len(row["+ exact on the way"].split()) == emergence.LOOKS
     for operation in OPERATIONS:
         assert {f"{operation} {name}" for name in ("exact", "digits", "product", "edits", "loss")} <= set(row)
     assert row["params"] == 1888 and row["flops"] > 0
+    [alone] = recorded_scores(8, 1.0, [1])
+    ways = ([float(value) for value in its["* loss on the way"].split()] for its in (other, alone))
+    assert next(ways) == pytest.approx(next(ways), abs=0.002)  # a family's rows are those of its members
 
 
 @pytest.mark.parametrize("digits", [1, 4])
@@ -169,8 +173,9 @@ def test_a_row_by_digits_is_of_numbers_of_so_many_digits(monkeypatch, digits):
     monkeypatch.setattr(
         emergence, "scores", lambda model, each: asked.append(each) or scores(model, each, B=50)
     )
-    row = scores_by_digits(8, digits, seed=0)
-    assert asked == [Arithmetic(operation, digits) for operation in OPERATIONS]
+    row, _ = scores_by_digits(8, digits, seeds=[0, 1])
+    assert asked == 2 * [Arithmetic(operation, digits) for operation in OPERATIONS]
+    del asked[3:]
     assert row["params"] == arithmetic_model(asked, 8, steps=1).n_params
     model = arithmetic_model(asked, 8, 0, steps=3)
     for each in list(asked):

@@ -51,6 +51,26 @@ def test_started_again_it_does_only_what_is_missing(tmp_path):
     record(tmp_path / "x.csv", RUNS, lambda run: pytest.fail("nothing is missing"))
 
 
+def test_runs_that_differ_in_their_seed_are_made_as_one_but_for_those_that_are_there(tmp_path):
+    runs = [{"width": width, "seed": seed} for seed in (0, 1) for width in (8, 16)]
+    record(tmp_path / "x.csv", runs[:1], lambda run: {"loss": 1.0})
+    made = []
+
+    def results(family):
+        made.append([tuple(run.values()) for run in family])
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return [{"loss": float(run["width"] + run["seed"])} for run in family]
+
+    record(tmp_path / "x.csv", runs, results, families=True)
+    assert made == [[(16, 0), (16, 1)], [(8, 1)]]
+    rows = recorded("x", tmp_path).set_index(["width", "seed"])
+    assert rows.loss.to_dict() == {(8, 0): 1.0, (16, 0): 16.0, (16, 1): 17.0, (8, 1): 9.0}
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path / "x.csv", [{"width": 4, "seed": seed} for seed in (0, 1)], results, families=True)
+    assert len(recorded("x", tmp_path)) == 4  # of a family that was stopped there is no row
+
+
 def test_what_was_never_recorded_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"gptlib\.record"):
         recorded("nothing", tmp_path)
