@@ -133,15 +133,11 @@ def _check_sizes(config: GPTConfig) -> None:
     check_least(config, 1, "vocab_size", "context_length", "n_layer", "n_head", "n_embd", "n_kv_head")
     check_least(config, 0, "n_hidden")
     if config.n_embd % config.n_head:
-        raise ValueError(
-            f"n_embd must be a multiple of n_head, so that every head gets as many channels: "
-            f"{config.n_embd} channels do not divide into {config.n_head} heads"
-        )
+        unequal = f"{config.n_embd} channels do not divide into {config.n_head} heads"
+        raise ValueError(f"n_embd must be a multiple of n_head: {unequal}")
     if config.n_head % config.kv_heads:
-        raise ValueError(
-            f"n_head must be a multiple of n_kv_head, so that query groups are equal: "
-            f"{config.n_head} heads do not divide into {config.kv_heads} groups"
-        )
+        unequal = f"{config.n_head} heads do not divide into {config.kv_heads} groups"
+        raise ValueError(f"n_head must be a multiple of n_kv_head: {unequal}")
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
@@ -157,14 +153,8 @@ class KVCache:
     Give it to `model(ids, cache)` together with the tokens that follow those it holds.
     """
 
-    def __init__(
-        self,
-        config: GPTConfig,
-        batch_size: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ):
-        shape = (config.n_layer, 2, batch_size, config.kv_heads, config.context_length, config.head_size)
+    def __init__(self, config: GPTConfig, B: int, device: torch.device | str = "cpu", dtype=torch.float32):
+        shape = (config.n_layer, 2, B, config.kv_heads, config.context_length, config.head_size)
         self.kept = torch.zeros(shape, device=device, dtype=dtype)  # (n_layer, 2, B, n_kv_head, context, H)
         self.length = 0  # tokens held; the model moves it on
 
@@ -211,14 +201,14 @@ class CausalSelfAttention(nn.Module):
 
         `last` computes only that many of the last positions, which still read all: (B, last, C).
         """
-        B, _, C = x.shape
+        B, T, C = x.shape
         start = cache.length if cache else 0
         q, k, v = self.queries_keys_values(x, start)
         dtype = v.dtype
         if cache:
             k, v = cache.extend(layer, k, v)  # each (B, n_kv_head, start + T, H)
             q = q.to(k.dtype)
-        q = q if last is None else q[:, :, -last:]  # (B, nh, last, H)
+        q = q[:, :, -(last or T) :]  # (B, nh, T or last, H)
         if x.device.type == "cpu":  # where half precision would make the kernels several times slower
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
@@ -274,7 +264,7 @@ class Block(nn.Module):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C), or (B, last, C): see CausalSelfAttention."""
         mixed = self.attention(self.norm1(x), cache, layer, last)
-        x = (x if last is None else x[:, -last:]) + self.dropout(mixed)
+        x = x[:, -mixed.shape[1] :] + self.dropout(mixed)
         if not self.config.hidden:
             return x
         return x + self.dropout(self.mlp(self.norm2(x)))
@@ -300,15 +290,13 @@ class GPT(nn.Module):
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
         """GPT-2's start: normal(0, 0.02), residual projections smaller by sqrt(2 n_layer), or at 0."""
+        into_residual = 0.0 if self.config.zero_init else 0.02 / math.sqrt(2 * self.config.n_layer)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
             elif parameter.ndim == 2:
-                into_residual = name.endswith("out.weight")
-                std = 0.02 / math.sqrt(2 * self.config.n_layer) if into_residual else 0.02
-                parameter.normal_(
-                    0, 0.0 if into_residual and self.config.zero_init else std, generator=generator
-                )
+                std = into_residual if name.endswith("out.weight") else 0.02
+                parameter.normal_(0, std, generator=generator)
 
     @property
     def context_length(self) -> int:

@@ -50,16 +50,20 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:
         """Move every matrix by an orthogonal one, times the rate and sqrt(max(1, rows / columns))."""
-        found_inf = getattr(self, "found_inf", None)
-        moves = 1.0 if found_inf is None else 1.0 - found_inf  # () on the device: 1, or 0 for a skipped step
+        found_inf = getattr(self, "found_inf", None)  # () on the device: 1 for a skipped step
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
             for shape in dict.fromkeys(p.shape for p in moving):
                 alike = [p for p in moving if p.shape == shape]
-                update = orthogonal(self._look_ahead(alike, group["momentum"], found_inf), self.dtype) * moves
-                scale = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
+                update = orthogonal(self._look_ahead(alike, group["momentum"], found_inf), self.dtype)
+                scale, decay = (
+                    group["lr"] * max(1, shape[0] / shape[1]) ** 0.5,
+                    group["lr"] * group["weight_decay"],
+                )
+                if found_inf is not None:
+                    update, decay = update * (1 - found_inf), decay * (1 - found_inf)
                 if group["weight_decay"]:
-                    torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"] * moves)
+                    torch._foreach_mul_(alike, 1 - decay)
                 torch._foreach_add_(alike, update.to(alike[0].dtype).unbind(), alpha=-scale)
 
     def _look_ahead(self, params: list[nn.Parameter], momentum: float, found_inf: Tensor | None) -> Tensor:
