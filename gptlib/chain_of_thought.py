@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
+from gptlib.memory import send
 from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import continuations
@@ -66,7 +67,7 @@ def reasoning_model(width: int, seed: int = 0, steps: int = STEPS, worked: float
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         ids, targets = training_batch(BATCH_SIZE, rng, worked)
-        return ids.to(device), targets.to(device)
+        return send(ids, device), send(targets, device)
 
     def loss(model: GPT, ids: Tensor, targets: Tensor) -> Tensor:
         return next_token_loss(model(ids[:, :-1]), targets[:, 1:])

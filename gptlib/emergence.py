@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
+from gptlib.memory import send
 from gptlib.minimising import Recipe, train_family
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
@@ -127,9 +128,8 @@ def arithmetic_training(problems: Sequence[Arithmetic], steps: int, rate: float 
     n, device = problems[0].n, Budget.detect().device
 
     def draw(generator: torch.Generator) -> tuple[Tensor]:
-        return (
-            torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems]).to(device),
-        )
+        ids = torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems])
+        return (send(ids, device),)
 
     return dict(
         draw=draw,
@@ -218,7 +218,7 @@ def delayed_family(
 
     def drawing(trained: Tensor) -> Callable[[torch.Generator], tuple[Tensor]]:
         return lambda generator: (
-            trained[torch.randint(len(trained), (512,), generator=generator).to(device)],
+            trained[send(torch.randint(len(trained), (512,), generator=generator), device)],
         )
 
     def look(step: int) -> None:

@@ -16,7 +16,7 @@ from gptlib.budget import Budget
 from gptlib.checks import check_least, check_types
 from gptlib.history import Watched
 from gptlib.labels import Example
-from gptlib.memory import keep_freed_memory
+from gptlib.memory import keep_freed_memory, send
 from gptlib.model import GPT
 from gptlib.optim import schedule, update
 from gptlib.tokenizers import Tokenizer
@@ -183,7 +183,7 @@ class Encoded:
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (S, T)
         last = torch.tensor([len(row) - 1 for row in rows])  # (S,)
         labels = torch.tensor([self.labels[i] for i in which])  # (B,)
-        return Batch(ids.to(device), last.to(device), labels.to(device))
+        return Batch(send(ids, device), send(last, device), send(labels, device))
 
 
 def encode(kind: str, examples: Sequence[Example], n_answers: int, form: InputFormat) -> Encoded:
@@ -255,7 +255,8 @@ def finetune(
 def language_model_loss(gpt: GPT, states: Tensor, batch: Batch) -> Tensor:
     """Return the mean over all tokens but the padding of -log p(next token), in nats: () from (S, T, C)."""
     real = torch.arange(batch.ids.shape[1] - 1, device=batch.ids.device) < batch.last[:, None]  # (S, T - 1)
-    return F.cross_entropy(gpt.head(states[:, :-1][real]).float(), batch.ids[:, 1:][real])
+    targets = batch.ids[:, 1:].masked_fill(~real, -100)  # which cross_entropy leaves out; to pick would wait
+    return F.cross_entropy(gpt.head(states[:, :-1]).flatten(0, 1).float(), targets.flatten())
 
 
 @torch.no_grad()

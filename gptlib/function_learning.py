@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gptlib.budget import Budget
 from gptlib.checks import check_types
 from gptlib.layers import Linear
+from gptlib.memory import send
 from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import Block, GPTConfig, make_norm
 
@@ -139,7 +140,7 @@ class FunctionLearner(nn.Module):
         inputs = F.pad(x, (0, 1))  # (B, n, d + 1): the last channel is that of y
         outputs = F.pad(y[..., None], (self.d, 0))  # (B, n, d + 1)
         points = torch.stack([inputs, outputs], 2).flatten(1, 2)  # (B, 2n, d + 1): x_1, y_1, x_2, y_2, ...
-        states = self.read(points.to(self.read.weight.device))  # (B, 2n, C)
+        states = self.read(send(points, self.read.weight.device))  # (B, 2n, C)
         for block in self.blocks:
             states = block(states)
         return self.head(self.norm(states[:, 0::2]))[..., 0]  # (B, n): asked where an x was read
@@ -163,7 +164,7 @@ def fit(
 def error(learner: FunctionLearner, x: Tensor, y: Tensor) -> Tensor:
     """Return a learner's mean squared error: () from (B, n, d) and (B, n)."""
     predicted = learner(x, y)
-    return F.mse_loss(predicted, y.to(predicted.device))
+    return F.mse_loss(predicted, send(y, predicted.device))
 
 
 @torch.no_grad()

@@ -1,7 +1,10 @@
-"""Memory on a CPU: keep what is freed, instead of asking the system for it again at every step."""
+"""Memory: keep what is freed instead of asking the system for it again; send to a GPU without waiting."""
 
 import ctypes
 import platform
+
+import torch
+from torch import Tensor
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names for them, in glibc's malloc.h
 LIMIT = 2**30  # bytes
@@ -17,3 +20,10 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(MMAP_THRESHOLD, LIMIT) and libc.mallopt(TRIM_THRESHOLD, LIMIT))
+
+
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor to a device. To CUDA it goes from pinned memory: else the CPU waits for the GPU's work."""
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

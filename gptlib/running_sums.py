@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gptlib.budget import Budget
+from gptlib.memory import send
 from gptlib.minimising import Recipe, train_family
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
@@ -83,7 +84,7 @@ def sums_family(
     models = [GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(device) for seed in seeds]
 
     def draw(generator: torch.Generator) -> tuple[Tensor]:
-        return (problems.write(problems.draw(BATCH_SIZE, generator)).to(device),)
+        return (send(problems.write(problems.draw(BATCH_SIZE, generator)), device),)
 
     def loss(model: GPT, ids: Tensor) -> Tensor:
         return answer_loss(model, ids, problems.n_predicted)

@@ -20,7 +20,7 @@ from gptlib.checkpoints import Keeper, TrainingState
 from gptlib.checks import check_types
 from gptlib.distributed import mean_over_ranks, process_group, rank, world_size
 from gptlib.history import History, Interrupted, Record, steps_between_looks
-from gptlib.memory import keep_freed_memory
+from gptlib.memory import keep_freed_memory, send
 from gptlib.model import GPT
 from gptlib.optim import make_optimizers, schedule, update
 from gptlib.progress import progress
@@ -106,10 +106,7 @@ def draw_batch(
     """
     check_length(ids, context_length)
     starts = torch.randint(len(ids) - context_length, (batch_size, 1), generator=generator)[share]  # (B, 1)
-    if ids.is_cuda:  # pinned memory is copied while the GPU works on
-        starts = starts.pin_memory()
-    starts = starts.to(ids.device, non_blocking=True)
-    windows = ids[starts + torch.arange(context_length + 1, device=ids.device)]  # (B, T + 1)
+    windows = ids[send(starts, ids.device) + torch.arange(context_length + 1, device=ids.device)]  # (B, T + 1)
     return windows[:, :-1], windows[:, 1:]
 
 

@@ -22,7 +22,7 @@ from gptlib.alignment.rollouts import (
     update,
 )
 from gptlib.checks import check_types
-from gptlib.memory import keep_freed_memory
+from gptlib.memory import keep_freed_memory, send
 from gptlib.model import GPT
 from gptlib.progress import progress
 
@@ -138,7 +138,7 @@ def ppo(
         for _ in range(config.epochs):
             order = torch.tensor(rng.sample(range(len(ids)), len(ids)))
             for some in order.split(config.minibatch):
-                there = some.to(mask.device)  # indices on the CPU would make a GPU wait
+                there = send(some, mask.device)  # indices on the CPU would make a GPU wait
                 logps = answer_logps(policy, ids[some], drawn.responses.mask[some])
                 old = drawn.logps[there]
                 loss, share = clipped_loss(logps, old, advantages[there], mask[there], config.clip)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gptlib.alignment.docstrings import decode_responses, encode_responses, write_docstrings
 from gptlib.alignment.preferences import Annotator, Comparison, compare_all
 from gptlib.alignment.rollouts import AT_ONCE, Responses, Reward, alike
+from gptlib.memory import send
 from gptlib.minimising import Recipe, train_on_loss
 from gptlib.model import GPT
 from gptlib.tokenizers import BPETokenizer
@@ -39,14 +40,14 @@ class RewardModel(nn.Module):
 
     def values(self, ids: Tensor) -> Tensor:
         """Return a number at every token, of the text up to it: (S, T) -> (S, T)."""
-        states = self.gpt.states(ids.to(self.shift.device))  # (S, T, C)
+        states = self.gpt.states(send(ids, self.shift.device))  # (S, T, C)
         return (self.head(states)[..., 0] - self.shift) / self.scale
 
     def forward(self, responses: Responses) -> Tensor:
         """Score responses at their last token: (S,)."""
         rows = torch.arange(len(responses))
         values = self.values(responses.ids)  # (S, T)
-        return values[rows.to(values.device), responses.last.to(values.device)]
+        return values[send(rows, values.device), send(responses.last, values.device)]
 
     @torch.no_grad()
     def scores(self, responses: Responses) -> Tensor:
@@ -146,7 +147,7 @@ def train_reward_model(start: GPT, pairs: Pairs, steps: int = STEPS, seed: int =
 
     def loss(model: RewardModel, responses: Responses, places: Tensor) -> Tensor:
         scores = model(responses)  # (rows,)
-        return bradley_terry_loss(*scores[places.to(scores.device)])
+        return bradley_terry_loss(*scores[send(places, scores.device)])
 
     train_on_loss(model, draw, loss, Recipe(steps, LR, MUON_LR), seed=seed)
     return model

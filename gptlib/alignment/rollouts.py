@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptlib.memory import send
 from gptlib.model import GPT
 from gptlib.sampling import continuations
 
@@ -81,8 +82,8 @@ def answer_logits(model: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, 
     costs most, is not asked about prompts and filling.
     """
     device, places = next(model.parameters()).device, mask.flatten().nonzero()[:, 0]  # (N,)
-    written = ids[:, 1:].flatten()[places].to(device)  # (N,)
-    given, places = ids[:, :-1].to(device), places.to(device)
+    written = send(ids[:, 1:].flatten()[places], device)  # (N,)
+    given, places = send(ids[:, :-1], device), send(places, device)
     if isinstance(model, GPT):
         return model.head(model.states(given).flatten(0, 1)[places]).float(), written
     return model(given).flatten(0, 1)[places].float(), written
@@ -90,7 +91,7 @@ def answer_logits(model: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, 
 
 def at_answers(values: Tensor, mask: Tensor) -> Tensor:
     """Put a value a token of answers to its place, 0 elsewhere: (N,), mask (S, T - 1) -> (S, T - 1)."""
-    places = mask.flatten().nonzero()[:, 0].to(values.device)
+    places = send(mask.flatten().nonzero()[:, 0], values.device)
     return values.new_zeros(mask.numel()).index_copy(0, places, values).view(mask.shape)
 
 

@@ -147,7 +147,12 @@ def count(func, name: str, args, kwargs, came: bool, left: bool) -> None:
         syncs["as many as are true"] += 1
     view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
     if not view and not left and name not in MOVES_NOTHING and name != "_local_scalar_dense":
-        counts[name] += 1 + BEYOND_THE_FIRST.get(name, 0)
+        counts[name] += kernels_of(name)
+
+
+def kernels_of(name: str) -> int:
+    """Return how many kernels an operation launches."""
+    return 1 + BEYOND_THE_FIRST.get(name, 0)
 
 
 def _is_mask(index) -> bool:
