@@ -13,7 +13,7 @@ export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup vendor book serve test check lint unit rules nbval site notebooks record bench demo adopt clean \
-  colab bubblewrap assignments grade grading
+  colab gpu compiler bubblewrap assignments grade grading
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -47,7 +47,7 @@ serve:  ## serve the built site on http://localhost:8000
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first"; exit 1; }
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
-test: lint unit rules nbval grading site  ## everything: lint, unit tests, rules, every notebook, the grader, the site
+test: lint unit rules gpu nbval grading site  ## everything: lint, unit tests, rules, every notebook, the grader, the site
 
 check: lint rules  ## the fast part, for daily work
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit
@@ -61,6 +61,9 @@ unit: setup
 
 rules: setup
 	$(BIN)/python -m pytest -q tests/notebooks
+
+gpu: setup compiler  ## run every notebook, cut short, on a simulated T4; the library's calls on a simulated Mac
+	GPTLIB_TEST_ALL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadgroup tests/gpu
 
 nbval: setup  ## run every notebook from top to bottom and compare the checked cells
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile $(NBVAL) \
@@ -90,6 +93,11 @@ site: book  ## build the site and visit every page of it in a browser; screensho
 
 notebooks: setup  ## execute all notebooks in place; NB=01_babygpt picks one
 	TQDM_DISABLE=1 $(BIN)/python notebooks/execute.py $(if $(NB),notebooks/$(NB).ipynb,$(NOTEBOOKS))
+
+# What the simulated GPUs are compiled with. As root it is installed, otherwise their tests say what to install.
+compiler:
+	@command -v g++ >/dev/null || test "$$(id -u)" != 0 || \
+	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends g++; }
 
 # What a submission runs in. As root it is installed, otherwise the grader says what to install.
 bubblewrap:

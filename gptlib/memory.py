@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
 
 
 def send(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copy a tensor to a device. To CUDA it goes from pinned memory: else the CPU waits for the GPU's work."""
+    """Copy a tensor to a device; to CUDA from pinned memory, else the CPU would wait for the GPU's work."""
     if torch.device(device).type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -106,7 +106,8 @@ def draw_batch(
     """
     check_length(ids, context_length)
     starts = torch.randint(len(ids) - context_length, (batch_size, 1), generator=generator)[share]  # (B, 1)
-    windows = ids[send(starts, ids.device) + torch.arange(context_length + 1, device=ids.device)]  # (B, T + 1)
+    places = send(starts, ids.device) + torch.arange(context_length + 1, device=ids.device)
+    windows = ids[places]  # (B, T + 1)
     return windows[:, :-1], windows[:, 1:]
 
 

@@ -1,6 +1,7 @@
 """The calls that readers make, on the smallest models: each of them takes its steps, updates or positions.
 
-Why it exists: what CUDA and Apple's GPUs refuse, what a step launches and when the CPU waits is asked of the same calls.
+Why it exists: what CUDA and Apple's GPUs refuse, what a step launches and when the CPU waits for it is
+asked of the same calls.
 """
 
 import json

@@ -16,7 +16,7 @@ BUILT = Path(__file__).parents[2] / "_build" / "gpu"
 
 
 def library(kind: str) -> Path:
-    """Return the compiled stand-ins for "cuda" or "mps", made if there are none of this source and this torch."""
+    """Return the compiled stand-ins for "cuda" or "mps", made anew for another source or torch."""
     torch = Path(importlib.util.find_spec("torch").origin).parent  # found, not imported
     made_of = SOURCE.read_bytes() + (torch / "version.py").read_bytes()
     built = BUILT / f"{kind}-{hashlib.sha256(made_of).hexdigest()[:12]}.so"
@@ -25,9 +25,7 @@ def library(kind: str) -> Path:
         temporary = built.with_suffix(f".{os.getpid()}")
         paths = [f"-I{torch}/include", f"-L{torch}/lib", f"-Wl,-rpath,{torch}/lib"]
         how = ["-O0", "-std=c++20", "-fPIC", "-shared", f"-DFAKE_{kind.upper()}"]
-        subprocess.run(
-            ["g++", *how, SOURCE, "-o", temporary, *paths, "-lc10", "-ltorch_cpu"], check=True
-        )
+        subprocess.run(["g++", *how, SOURCE, "-o", temporary, *paths, "-lc10", "-ltorch_cpu"], check=True)
         os.replace(temporary, built)
     return built
 

@@ -1,4 +1,4 @@
-"""Scripts are run in processes of their own: a fake GPU is for the whole process, and is there before torch."""
+"""Scripts run in processes of their own: a fake GPU is for the whole process, and is there before torch."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def on_fake_gpu() -> Callable[..., list]:
     """Return what runs a script of this folder and reads the lines of JSON that it prints."""
+    if sys.platform != "linux" or torch.version.cuda:
+        pytest.skip("the fake GPUs need Linux, and a torch that is built for CPUs alone")
     if not shutil.which("g++"):
         said = "the fake GPUs are compiled by g++, which is not here: on Debian and Ubuntu, apt install g++"
         (pytest.fail if "GPTLIB_TEST_ALL" in os.environ else pytest.skip)(said)

@@ -1,7 +1,7 @@
 """Count what a step launches, and how often the CPU waits for it; write both by workload, as JSON.
 
-Run by test_launches.py in a process of its own. A run of STEPS more steps is compared with a short one, so what is
-done once is left out.
+Run by test_launches.py in a process of its own. A run of STEPS more steps is compared with a short one, so
+what is done once is left out.
 """
 
 import fake_t4  # noqa: I001  before torch

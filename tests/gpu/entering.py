@@ -1,7 +1,7 @@
 """Let a dispatch mode see what makes or moves tensors of one kind of device, and nothing else.
 
-Why it exists: a tensor of a fake device brings its own rules along, but one that is only being made has none yet;
-and with a mode around everything, what stays on the CPU would be slow, or lose its values.
+Why it exists: a tensor of a fake device brings its rules along, but one that is only being made has none
+yet; and with a mode around everything, what stays on the CPU would be slow, or lose its values.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
 Why it exists: readers have Macs, and the machines that test the book have none. Import this before torch.
 Tensors on "mps" are torch's FakeTensors: they have shapes and dtypes, nothing is computed, and a number
-that is read is 1, or true. Beside what torch checks, a generator must be of the device, and no number has 64 bits
-after the point.
+that is read is 1, or true. Beside what torch checks, a generator must be of the device, and there is no
+float64.
 """
 
 import compiled

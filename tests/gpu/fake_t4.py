@@ -1,4 +1,4 @@
-"""A Tesla T4 on a machine that has none: tensors that say "cuda:0", are held on the CPU, and obey CUDA's rules.
+"""A Tesla T4 on a machine that has none: tensors on "cuda:0", held on the CPU, that obey CUDA's rules.
 
 Why it exists: readers run the book on Colab's GPU, and the machines that test it have none. Import this
 before torch. Every operation is computed on the CPU, after what CUDA would refuse is refused: tensors of two
@@ -204,7 +204,7 @@ _sdpa, _rms_norm = F.scaled_dot_product_attention, F.rms_norm
 
 
 def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    """Attend as a T4 does: with the memory-efficient kernel (flash attention wants sm_80), else by products."""
+    """Attend as a T4 does: by the memory-efficient kernel (flash attention wants sm_80), or by products."""
     how = dict(scale=scale, enable_gqa=enable_gqa)
     if q.device.type != "cuda":
         return _sdpa(q, k, v, attn_mask, dropout_p, is_causal, **how)

@@ -1,4 +1,4 @@
-"""Make each call on the fake Apple GPU; write what failed, as JSON. Run by test_mps.py in a process of its own."""
+"""Make each call on the fake Apple GPU; write what failed, as JSON. For test_mps.py, in its own process."""
 
 import fake_mps  # noqa: F401, I001  before torch
 import json

@@ -40,7 +40,7 @@ def run(path: Path) -> dict:
         seconds[number] = round(time.process_time() - began, 1)
         error = result.error_before_exec or result.error_in_exec
         if error is not None:
-            failures.append({"cell": number, "error": f"{type(error).__name__}: {error}"[:400]} | _where(error))
+            failures.append({"cell": number} | _told(error))
     return {
         "notebook": path.stem,
         "failures": failures,
@@ -50,10 +50,11 @@ def run(path: Path) -> dict:
     }
 
 
-def _where(error: BaseException) -> dict:
+def _told(error: BaseException) -> dict:
+    """Say what went wrong, and in which lines of ours."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "site-packages" not in f.filename]
-    return {"at": ours[-5:]}
+    return {"error": f"{type(error).__name__}: {error}"[:400], "at": ours[-5:]}
 
 
 def main() -> None:

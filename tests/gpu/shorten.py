@@ -37,6 +37,7 @@ AT_MOST = {  # tokens, which are launches, and how many problems stand side by s
     "gptlib.running_sums.accuracy": ("B", 30),
     "gptlib.chain_of_thought.draw_prompts": ("B", 12),
 }
+ONCE = ("gptlib.training.training_flops_per_token", "gptlib.training._start")  # a run, not a step
 CUTS_LAUNCHES = {"tokens", "max_tokens"}
 
 
@@ -76,6 +77,8 @@ def shorten() -> None:
         _replace(name, functools.partial(_cut_loop, argument=argument))
     for name, (argument, most) in AT_MOST.items():
         _replace(name, functools.partial(_cut_call, argument=argument, most=most))
+    for name in ONCE:
+        _replace(name, _uncut)
     _replace("gptlib.emergence._right", lambda old: _right)
     _shorten_texts()
 
@@ -153,6 +156,16 @@ def _cut_call(function: Callable, argument: str, most: int) -> Callable:
     return cut
 
 
+def _uncut(function: Callable) -> Callable:
+    """Count what is done once as often as the loop around is run."""
+
+    def call(*args, **kwargs):
+        with account.weighing(account.around):
+            return function(*args, **kwargs)
+
+    return call
+
+
 def _right(model, ids) -> float:
     """Return that all is right: what comes after is asked when that was."""
     return 1.0
@@ -171,4 +184,6 @@ def _shorten_texts() -> None:
 
     _replace("gptlib.labels.docs_tasks", lambda old: fewer_tests)
     told = sys.modules["gptlib.alignment.docstrings"].demonstrations
-    _replace("gptlib.alignment.docstrings.demonstrations", lambda old: lambda documents: told(documents)[:150])
+    _replace(
+        "gptlib.alignment.docstrings.demonstrations", lambda old: lambda documents: told(documents)[:150]
+    )

@@ -30,7 +30,9 @@ def tiny(kind: str, **sizes) -> GPT:
     return GPT(CONFIGS[kind](20, context_length=40, n_layer=2, n_head=2, n_embd=16, **sizes))
 
 
-@pytest.mark.parametrize("T", [1, 8, 40])  # positions: a CPU has another way for few rows, and for short contexts
+@pytest.mark.parametrize(
+    "T", [1, 8, 40]
+)  # positions: a CPU has another way for few rows, and for short contexts
 @pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_gpt_is_one_graph(kind, learns, T):

@@ -1,4 +1,4 @@
-"""float16 overflows: whether a step is skipped is decided once, for all optimizers, before gradients are clipped."""
+"""float16 overflows: whether a step is skipped is decided once, for all optimizers, before clipping."""
 
 import copy
 from itertools import pairwise
@@ -82,7 +82,8 @@ def test_a_run_goes_on_after_a_step_that_was_skipped(value):
 
     model.head.weight.register_hook(second)
     half = Budget("cpu", torch.device("cpu"), torch.float16)
-    data, config = EncodedCorpus(IDS, IDS[:200], 1.0, 1.0, V), TrainConfig(steps=3, batch_size=4, eval_every=1)
+    data = EncodedCorpus(IDS, IDS[:200], 1.0, 1.0, V)
+    config = TrainConfig(steps=3, batch_size=4, eval_every=1)
     history = train(
         model, data, config, half, on_evaluation=lambda _: seen.append(copy.deepcopy(model.state_dict()))
     )

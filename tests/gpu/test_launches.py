@@ -1,10 +1,10 @@
-"""What a T4 waits for: kernels launched a step, at some 30 microseconds each, and the CPU that waits for it."""
+"""What a step costs a T4: kernels launched, at some 30 microseconds each, and waits of the CPU for them."""
 
 import pytest
 
 pytestmark = pytest.mark.xdist_group("launches")
 
-LAUNCHES = {  # a step, an update of PPO and GRPO, a position of generation; a tenth more fails, as does a tenth less
+LAUNCHES = {  # a step, an update of PPO and GRPO, a position of generation: to within a tenth
     "bigram, by hand": 29,
     "one head, by hand": 87,
     "one block, by hand": 256,

@@ -1,4 +1,4 @@
-"""Every notebook runs on a T4: cell by cell, its trainings cut to two steps, on tensors that obey CUDA's rules.
+"""Every notebook runs on a T4: cell by cell, trainings cut to two steps, on tensors that obey CUDA's rules.
 
 What is measured means nothing then, so claims are not asserted; all else must run.
 """

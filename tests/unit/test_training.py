@@ -1,6 +1,5 @@
 import dataclasses
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -208,17 +207,6 @@ def test_half_precision_trains_as_single_does(tokenizer, data, cpu):
     half = dataclasses.replace(cpu, dtype=torch.bfloat16)
     single, mixed = run_of(tokenizer, data, cpu), run_of(tokenizer, data, half)
     assert mixed == pytest.approx(single, abs=0.05) and mixed != single
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a compiler")
-@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself, which "error" would break off
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_compiled_model_trains_as_it_does_uncompiled(tokenizer, data, cpu, dtype):
-    budget = dataclasses.replace(cpu, dtype=dtype)
-    expected = run_of(tokenizer, data, budget, accumulate=2)
-    compiled = run_of(tokenizer, data, budget, accumulate=2, compile=True)
-    assert compiled == pytest.approx(expected, abs=1e-4 if dtype == torch.float32 else 0.05)
 
 
 def test_the_backward_pass_holds_the_logits_once(tiny):
