@@ -19,6 +19,7 @@ from gptlib.alignment.rollouts import Responses
 from gptlib.budget import Budget
 from gptlib.finetuning import Encoded, FinetuneConfig, TaskModel, accuracy, finetune, transfer
 from gptlib.model import GPT, GPTConfig
+from gptlib.running_sums import RunningSums, sums_family
 from gptlib.sampling import generate
 from gptlib.tokenizers import EncodedCorpus
 from gptlib.training import TrainConfig, evaluate, train
@@ -76,6 +77,11 @@ def on_device(model: nn.Module) -> nn.Module:
     return model.to(Budget.detect().device)
 
 
+def family(steps: int) -> None:
+    """Train three models as one."""
+    sums_family(RunningSums(8, "scratchpad"), (0, 1, 2), steps, width=16)
+
+
 def comparisons() -> Pairs:
     """Return answers to two prompts, and which was chosen."""
     rows = Responses([[1, 2, 3], [1, 2, 3], [4, 5], [4, 5]], [[6, STOP], [7, STOP], [8, 9, STOP], [9, STOP]])
@@ -124,6 +130,7 @@ CALLS: dict[str, Callable[[int], None]] = {
     "generate": generation,
     "finetune": fine_tuning,
     "finetune, with the language-model loss": lambda steps: fine_tuning(steps, lm_weight=0.5),
+    "train_family": family,
     "train_reward_model": reward_modelling,
     "ppo": ppo_updates,
     "grpo": grpo_updates,

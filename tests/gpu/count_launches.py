@@ -59,6 +59,7 @@ TRAINING: dict[str, Callable[[int], None]] = {
     "functions, 6 layers": functions,
     "arithmetic, 2 layers": arithmetic,
     "running sums, 2 layers": sums,
+    "running sums, three models as one": calls.CALLS["train_family"],
     "fine-tuning, 2 layers": calls.CALLS["finetune"],
     "fine-tuning with the language-model loss": calls.CALLS["finetune, with the language-model loss"],
     "reward model, 2 layers": calls.CALLS["train_reward_model"],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 MAKE_TENSORS = (
     "tensor", "as_tensor", "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "rand", "randn",
@@ -48,3 +49,17 @@ def enter_for(kind: str, mode: Callable[[], TorchDispatchMode]) -> None:
             return backward(tensors, *args, **kwargs)
 
     torch.autograd.backward = backward_within
+    vmap = torch.func.vmap
+
+    def vmap_within(function: Callable, *args, **kwargs) -> Callable:
+        mapped = vmap(function, *args, **kwargs)
+
+        def call(*inputs):
+            if not any(map(of_kind, tree_leaves(inputs))):
+                return mapped(*inputs)
+            with mode():  # what maps an operation makes tensors too
+                return mapped(*inputs)
+
+        return call
+
+    torch.func.vmap = vmap_within

@@ -17,6 +17,7 @@ LAUNCHES = {  # a step, an update of PPO and GRPO, a position of generation: to 
     "functions, 6 layers": 393,
     "arithmetic, 2 layers": 186,
     "running sums, 2 layers": 186,
+    "running sums, three models as one": 387,
     "fine-tuning, 2 layers": 131,
     "fine-tuning with the language-model loss": 148,
     "reward model, 2 layers": 215,
