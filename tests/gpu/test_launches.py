@@ -12,7 +12,7 @@ LAUNCHES = {  # a step, an update of PPO and GRPO, a position of generation: to 
     "2 layers": 203,
     "6 layers": 387,
     "6 layers, dropout, tied": 414,
-    "2 layers, float16": 277,
+    "2 layers, float16": 292,
     "attention only, 2 layers": 129,
     "functions, 6 layers": 393,
     "arithmetic, 2 layers": 186,
