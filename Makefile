@@ -60,14 +60,13 @@ unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile tests/unit
 
 rules: setup
-	$(BIN)/python -m pytest -q tests/notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) load tests/notebooks
 
 gpu: setup compiler  ## run every notebook, cut short, on a simulated T4; the library's calls on a simulated Mac
 	GPTLIB_TEST_ALL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadgroup tests/gpu
 
 nbval: setup  ## run every notebook from top to bottom and compare the checked cells
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile $(NBVAL) \
-	  $(NOTEBOOKS) $(wildcard notebooks/exercises/*.ipynb)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadfile --no-loadscope-reorder $(NBVAL) $(NOTEBOOKS)
 
 $(COLAB)/.installed: requirements-colab.txt pyproject.toml
 	test -x $(COLAB)/bin/python || $(COLAB_PYTHON) -m venv $(COLAB)
@@ -85,8 +84,8 @@ colab: $(COLAB)/.installed  ## unit tests and chapters 4 and 5 on Colab's versio
 	OMP_NUM_THREADS=1 $(COLAB)/bin/python -m pytest -q $(SIDE_BY_SIDE) loadfile $(NBVAL) \
 	  notebooks/04_in_context_learning.ipynb notebooks/05_emergence.ipynb
 
-grading: setup bubblewrap  ## test the grader with a class of submissions, right, wrong and hostile
-	$(BIN)/python -m pytest -q tests/grading
+grading: setup bubblewrap  ## build the masters; test the grader with a class, right, wrong and hostile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadgroup tests/grading
 
 site: book  ## build the site and visit every page of it in a browser; screenshots in _build/screenshots
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) loadgroup tests/site

@@ -237,20 +237,22 @@ def prove(folder: Path, file: str) -> list[Result]:
     """Grade the solution and the untouched student's notebook. Raises BadMaster where either surprises."""
     assignment = Assignment.load(folder / "autograder.zip")
     paths = [folder / kind / file for kind in ("solution", "student")]
-    results = [Grader(path, assignment, Limits(), "bubblewrap").grade() for path in paths]
-    for check in results[0].checks:
+    solution, student = (Grader(path, assignment, Limits(), "bubblewrap") for path in paths)
+    solved = solution.grade()
+    for check in solved.checks:
         if not check["passed"]:
             raise BadMaster(f"the solution fails a check of {check['question']}: {check['message']}")
-    if results[0].review or results[0].errors:
-        raise BadMaster(f"the solution is not clean: {results[0].review} {results[0].raised}")
-    for check in results[1].checks:
+    if solved.review or solved.errors:
+        raise BadMaster(f"the solution is not clean: {solved.review} {solved.raised}")
+    untouched = student.grade()
+    for check in untouched.checks:
         if check["passed"] and check["points"]:
             raise BadMaster(f"a notebook without answers earns points for {check['question']}")
     cells = nbformat.read(paths[1], as_version=4).cells
-    for number, error in results[1].errors.items():
+    for number, error in untouched.errors.items():
         if MAY_FAIL not in cells[number - 1].metadata.get("tags", []):
             raise BadMaster(f"without answers, cell {number} fails, which uses none: {error}")
-    return results
+    return [solved, untouched]
 
 
 def main() -> None:

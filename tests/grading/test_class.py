@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from classroom import HONEST, HOSTILE, UNREADABLE
-from conftest import SHORT
+from conftest import OF_THE_CLASS, SHORT
 from toy import POINTS, RIGHT, SECRETS, answered, save
 
 from grading.grade import grade_folder
@@ -56,13 +56,15 @@ def test_grader_and_submissions_are_as_they_were(graded):
 def test_nothing_was_planted_and_nobody_is_left(graded):
     for place in (graded.folder, graded.out, Path("/tmp"), Path("/home")):
         assert not list(place.glob("planted.txt"))
+    limits = (OF_THE_CLASS.megabytes, OF_THE_CLASS.files, OF_THE_CLASS.processes)
+    started = "\0".join(map(str, ("grading.student", *limits))).encode()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
                 command = Path(entry.path, "cmdline").read_bytes()
             except OSError:
                 continue
-            assert b"grading.student" not in command and b"sleep\x0060" not in command
+            assert started not in command and b"sleep\x0060" not in command
 
 
 def test_pages_tell_what_was_earned_and_nothing_hidden(graded):

@@ -1,9 +1,11 @@
 """`make notebooks`: outputs are written when all cells ran, and only then."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -47,6 +49,18 @@ def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
 def test_a_notebook_that_is_missing_is_named(tmp_path):
     ran = run(tmp_path / "none.ipynb")
     assert ran.returncode != 0 and "there is no notebook" in ran.stderr
+
+
+def test_the_longest_notebook_is_run_first_and_its_cells_stay_in_order():
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    cells = [SimpleNamespace(path=path, number=number) for path in paths for number in range(3)]
+    runpy.run_path(ROOT / "notebooks" / "conftest.py")["pytest_collection_modifyitems"](cells)
+    first = cells[0].path
+    took = [json.loads(cell.path.read_text())["metadata"]["gptlib"]["minutes"] for cell in cells]
+    assert took == sorted(took, reverse=True) and took[0] > took[-1]
+    assert [cell.number for cell in cells if cell.path == first] == [0, 1, 2]
+    together = [cell.path for cell in cells[::3]]
+    assert sorted(together) == paths and all(cell.path == together[i // 3] for i, cell in enumerate(cells))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

@@ -103,10 +103,14 @@ def test_the_rule_sees_what_breaks_it(rule):
     assert broken and all(list(rule(notebook)) for notebook in broken)
 
 
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_follows_the_rule(path, rule):
-    assert not list(rule(nbformat.read(path, as_version=4)))
+def test_the_notebook_follows_the_rule(notebook, rule):
+    assert not list(rule(notebook))
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -86,12 +86,7 @@ ALIVE = {
 }
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in (*PAGES, "genindex", "search")
-    ],
-)
+@pytest.fixture(scope="module", params=(*PAGES, "genindex", "search"), ids=lambda name: f"<{name}>")
 def visit(request, browser, site_url):
     """One page after the other, loaded once for all tests of it, in a window that then grows."""
     context = browser.new_context(viewport={"width": NARROW, "height": 800}, color_scheme="light")

@@ -66,7 +66,7 @@ def test_a_baseline_is_dashed_and_grey_and_named_on_the_side_asked_for(ax, below
 
 
 def test_attention_is_a_row_for_each_reader_on_a_scale_from_0_to_1(ax):
-    weights = np.array([[1.0, 0.0], [0.25, 0.75]])
+    weights = np.array([[0.9, 0.0], [0.25, 0.65]])
     plots.attention(ax, weights, ["a b", "\n"], "head 1")
     [image] = ax.images
     np.testing.assert_array_equal(image.get_array(), weights)
