@@ -144,8 +144,8 @@ found = []
 for folder in ("/", "{here}"):
     for top, _, names in os.walk(folder):
         if not top.startswith(("/usr", "/proc", "/sys")) and "/lib/python3" not in top:
-            kinds = (".zip", "assignment.json", "scores.csv", "checks.py")
-            found += [name for name in names if name.endswith(kinds)]
+            kinds = (".zip", "assignment.json", "scores.csv", "grading/checks.py")
+            found += [name for name in names if os.path.join(top, name).endswith(kinds)]
 """
 PEEKS = """
 import sys
