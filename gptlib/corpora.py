@@ -94,7 +94,7 @@ def python_docs() -> Corpus:
     in a source file. Text is printable ASCII and newline, documents that repeat another are
     dropped, and the split is by module: a validation module's documents are all held out.
     """
-    documents = [*_topics(), *(d for path, module in _library() for d in _docstrings(path, module))]
+    documents = [*_topics(), *(d for path, module in library() for d in docstrings(path, module))]
     return _split_by_module(f"python_docs-{_version()}", documents)
 
 
@@ -102,7 +102,7 @@ def python_docs() -> Corpus:
 def python_source() -> Corpus:
     """Return the source files of the standard library, a document each, split by module."""
     documents = []
-    for path, module in _library():
+    for path, module in library():
         text = plain(path.read_text(encoding="utf-8", errors="replace"))
         documents.append(Document(text, module, "source", path.name, "", text))
     return _split_by_module(f"python_source-{_version()}", documents)
@@ -218,7 +218,7 @@ def _version() -> str:
     return ".".join(platform.python_version_tuple()[:2])
 
 
-def _library() -> Iterator[tuple[Path, str]]:
+def library() -> Iterator[tuple[Path, str]]:
     """Yield the standard library's source files with their module names, in alphabetical order."""
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
@@ -239,8 +239,11 @@ def _topics() -> Iterator[Document]:
                 yield Document(body, f"topics.{title}", "topic", title, "", body)
 
 
-def _docstrings(path: Path, module: str) -> Iterator[Document]:
-    """Yield the documents of one source file: module, classes and functions that have a docstring."""
+def docstrings(path: Path, module: str) -> Iterator[Document]:
+    """Yield the documents of one source file: module, classes and functions that have a docstring.
+
+    Raises SyntaxError when the file is for another version of Python.
+    """
     tree = ast.parse(path.read_bytes())
     yield from _document(tree, module, ())
     stack: list[tuple[ast.AST, tuple[str, ...]]] = [(tree, ())]
@@ -263,11 +266,17 @@ def _document(node: ast.AST, module: str, names: tuple[str, ...]) -> Iterator[Do
         yield Document(body, module, "module", module, "", body)
         return
     signature = _signature(node)
+    kind = "class" if isinstance(node, ast.ClassDef) else "function"
+    yield Document(documented(signature, body), module, kind, ".".join(names), signature, body)
+
+
+def documented(signature: str, body: str) -> str:
+    """Return a signature with its docstring, as in a source file; the body alone without a signature."""
+    if not signature:
+        return body
     lines = body.replace("\n", "\n    ").replace("\n    \n", "\n\n")
     end = '\n    """' if "\n" in body or body.endswith('"') else '"""'
-    text = f'{signature}\n    """{lines}{end}'
-    kind = "class" if isinstance(node, ast.ClassDef) else "function"
-    yield Document(text, module, kind, ".".join(names), signature, body)
+    return f'{signature}\n    """{lines}{end}'
 
 
 def _signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:

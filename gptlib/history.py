@@ -1,7 +1,7 @@
 """What a training run leaves behind: its losses, and what each had cost."""
 
 import math
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -46,6 +46,20 @@ class History:
     def as_rows(self) -> dict[str, list]:
         """Return plain lists of numbers, for JSON."""
         return {"train": [*map(astuple, self.train)], "validation": [*map(astuple, self.validation)]}
+
+    def then(self, after: "History") -> "History":
+        """Return this history and that of a run that went on from its model, as one."""
+        spent = self.train[-1]
+
+        def later(record: Record) -> Record:
+            names = ("step", "tokens", "flops", "seconds")
+            return replace(record, **{name: getattr(record, name) + getattr(spent, name) for name in names})
+
+        return History(
+            self.train + [later(record) for record in after.train],
+            self.validation + [later(record) for record in after.validation],
+            after.interrupted,
+        )
 
     @classmethod
     def from_rows(cls, rows: dict[str, list]) -> "History":

@@ -6,7 +6,7 @@ Texts look as they do in the corpus, quotes and all, which is how a pre-trained 
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -64,21 +64,22 @@ class Task:
 def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]]:
     """Set aside a share of the documented functions and classes; return the rest, and what was set aside.
 
-    The choice is by a hash of the text, whatever the module. What is set aside includes the functions
-    and classes of the validation modules; their first paragraphs differ from each other, and none of
-    them occurs in the training text that is left.
+    Modules are set aside whole, under the name that is imported: area by area (see AREAS, and what is in
+    none), in the order of a hash of their names, those that still fit into the share of the area's
+    documents. What is set aside includes the functions and classes of the validation modules; their first
+    paragraphs differ from each other, and none of them occurs in the training text that is left.
     Raises ValueError when the share is not in (0, 1) or the corpus has no functions and classes.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is that of the documents to set aside, in (0, 1), not {share}")
-    labelled = [d for d in corpus.train_documents if d.signature and fixed_number(d.body) < share]
-    if not labelled:
+    modules = modules_aside(corpus, share)
+    if not modules:
         raise ValueError(
             f"the corpus {corpus.name!r} has no documented functions to set aside: use python_docs()"
         )
-    aside = {document.body for document in labelled}
-    kept = tuple(d for d in corpus.train_documents if d.body not in aside)
+    kept = tuple(d for d in corpus.train_documents if main_module(d) not in modules)
     seen = SEPARATOR.join(document.body for document in kept)
+    labelled = [d for d in corpus.train_documents if d.signature and main_module(d) in modules]
     labelled += [d for d in corpus.validation_documents if d.signature]
     unlike = {_first_paragraph(document): document for document in reversed(labelled)}
     return (
@@ -87,14 +88,47 @@ def hold_out(corpus: Corpus, share: float) -> tuple[Corpus, tuple[Document, ...]
     )
 
 
+def modules_aside(corpus: Corpus, share: float) -> set[str]:
+    """Return the names of the modules that `hold_out` sets aside."""
+    sizes: dict[int | None, Counter[str]] = defaultdict(Counter)  # documents by area and module
+    for document in corpus.train_documents:
+        if document.signature:
+            sizes[area_of(document)][main_module(document)] += 1
+    aside = set()
+    for modules in sizes.values():
+        room = share * modules.total()
+        for module in sorted(modules, key=fixed_number):
+            if modules[module] <= room:
+                aside.add(module)
+                room -= modules[module]
+    return aside
+
+
+def main_module(document: Document) -> str:
+    """Return the name under which a document's module is imported: "pathlib" of "pathlib._local".
+
+    "decimal" of "_pydecimal": where a module's Python source lies differs between versions of Python.
+    """
+    return re.sub("^_(py)?", "", document.module.split(".")[0])
+
+
+def area_of(document: Document) -> int | None:
+    """Return the area, as an index into AREAS, that a document's module belongs to; None if to none."""
+    return _AREA_OF.get(document.module.split(".")[0])
+
+
 def docs_tasks(documents: Iterable[Document], seed: int = 0) -> dict[str, Task]:
     """Make GPT-1's four kinds of task of documents set aside, by kind; `seed` draws pairs and order.
 
-    A third of the documents, the same for every seed, makes the test examples and no others. Of all
-    pairs every text occurs once with each label, so that neither text alone tells the answer.
+    A third of the documents, the same for every seed, makes the test examples and no others; of those whose
+    summaries are alike as far as they are shown, the first counts. Of all pairs every text occurs once with
+    each label, so that neither text alone tells the answer.
     """
-    train, test = [], []
+    unlike: dict[str, Document] = {}
     for document in documents:
+        unlike.setdefault(_docstring(document), document)
+    train, test = [], []
+    for document in unlike.values():
         (test if fixed_number("test" + document.body) < 1 / 3 else train).append(document)
     questions = {
         "classification": ("Which area of the library is this docstring from?", tuple(AREAS), _areas),
@@ -122,7 +156,7 @@ def _areas(documents: list[Document], rng: random.Random) -> list[Example]:
     """As many of each area as the rarest has, areas in turn, so that any first n are balanced."""
     by_area: dict[int, list[Example]] = {area: [] for area in range(len(AREAS))}
     for document in documents:
-        area = _AREA_OF.get(document.module.split(".")[0])
+        area = area_of(document)
         if area is not None:
             by_area[area].append(Example((_docstring(document),), area))
     for examples in by_area.values():

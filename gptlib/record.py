@@ -169,8 +169,8 @@ def finetuning(path: Path, shard: tuple[int, int]) -> None:
     from gptlib.label_efficiency import METHODS, VARIANTS
     from gptlib.labels import docs_tasks, hold_out
 
-    corpus, aside = hold_out(python_docs(), 0.4)
-    baby, ways = babygpt(corpus), METHODS | VARIANTS
+    aside = hold_out(python_docs(), 0.4)[1]
+    baby, ways = babygpt(), METHODS | VARIANTS
     tasks = {seed: docs_tasks(aside, seed) for seed in range(3)}
     runs = []
     for seed, its_tasks in tasks.items():
@@ -321,13 +321,23 @@ CHAPTERS = {chapter.__name__: chapter for chapter in (
 def main() -> None:
     """Record what is named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("chapter", choices=CHAPTERS)
+    parser.add_argument("chapter", choices=[*CHAPTERS, "babygpt"])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="i/n", help="part i of n, from 0")
-    given = parser.parse_args()
-    CHAPTERS[given.chapter](
-        expanded(given.folder) / f"{given.chapter}-{Budget.detect().name}.csv", given.shard
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        help="another Python, on whose documentation babygpt is tested",
     )
+    given = parser.parse_args()
+    folder = expanded(given.folder)
+    if given.chapter == "babygpt":  # weights, not rows
+        from gptlib.babygpt import record_base
+
+        record_base(folder, given.python)
+    else:
+        CHAPTERS[given.chapter](folder / f"{given.chapter}-{Budget.detect().name}.csv", given.shard)
 
 
 def _shard(text: str) -> tuple[int, int]:

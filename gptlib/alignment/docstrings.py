@@ -13,7 +13,6 @@ from torch import nn
 from gptlib.alignment.rollouts import MAX_PROMPT, MAX_RESPONSE, Responses, respond
 from gptlib.babygpt import BabyGPT, babygpt
 from gptlib.corpora import Document, python_docs
-from gptlib.labels import hold_out
 from gptlib.tokenizers import BPETokenizer
 
 QUOTES = '"""'
@@ -128,7 +127,7 @@ def setting() -> Setting:
     What is held out shares no signature and no docstring with what is learned on.
     """
     corpus = python_docs()
-    baby = babygpt(hold_out(corpus, 0.4)[0])
+    baby = babygpt()
     train, held_out = map(demonstrations, (corpus.train_documents, corpus.validation_documents))
     known = {d.signature for d in train} | {d.docstring for d in train}
     new = [d for d in held_out if not known & {d.signature, d.docstring}]

@@ -171,7 +171,7 @@ def test_held_out_signatures_are_not_among_those_to_learn_on(its):
 
 
 def test_what_is_held_out_shares_no_signature_and_no_docstring(monkeypatch, its):
-    monkeypatch.setattr(docstrings_module, "babygpt", lambda corpus: its.baby)
+    monkeypatch.setattr(docstrings_module, "babygpt", lambda: its.baby)
     monkeypatch.setattr(docstrings_module, "fitting", lambda tokenizer, given: given)
     found = docstrings_module.setting.__wrapped__()
     assert len(found.held_out) > 400

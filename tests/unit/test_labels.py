@@ -1,7 +1,9 @@
+from collections import Counter
+
 import pytest
 
 from gptlib.corpora import Corpus, Document, python_docs
-from gptlib.labels import AREAS, docs_tasks, hold_out
+from gptlib.labels import AREAS, area_of, docs_tasks, hold_out, main_module, modules_aside
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,39 @@ def test_nothing_set_aside_is_left_in_the_training_text(aside):
     assert not [paragraph for paragraph in paragraphs if paragraph in corpus.train]
     assert len(set(paragraphs)) == len(paragraphs) > 2000
     assert len(corpus.train) > 1_000_000
+
+
+def test_modules_are_set_aside_whole(aside):
+    corpus, documents = aside
+    validation = {document.module for document in corpus.validation_documents}
+    modules = {main_module(document) for document in documents if document.module not in validation}
+    assert modules.isdisjoint(map(main_module, corpus.train_documents)) and len(modules) > 50
+
+
+def test_a_module_has_one_name_in_every_python():
+    places = {
+        "pathlib": "pathlib._local",
+        "datetime": "_pydatetime",
+        "decimal": "_pydecimal",
+        "pydoc": "pydoc",
+    }
+    for name, module in places.items():
+        assert main_module(Document("", module, "function", "", "", "")) == name
+
+
+def test_each_area_gives_up_the_share_of_its_documents_that_whole_modules_make(aside):
+    given, left = Counter(), Counter()
+    modules = modules_aside(python_docs(), 0.4)
+    for document in python_docs().train_documents:
+        if document.signature:
+            (given if main_module(document) in modules else left)[area_of(document)] += 1
+    for area in (*range(len(AREAS)), None):
+        assert 0.2 < given[area] / (given[area] + left[area]) <= 0.4, area
+
+
+def test_there_are_labels_enough_for_the_chapter(tasks):
+    assert len(tasks["classification"].train) >= 100 * len(AREAS)
+    assert all(len(task.train) >= 800 and len(task.test) >= 400 for task in tasks.values())
 
 
 def test_what_is_held_out_is_decided_by_the_text_alone(aside):
