@@ -195,7 +195,7 @@ def delayed_generalisation(
 ) -> list[dict[str, float]]:
     """Train one layer of 64 channels on problems, over and over; return both accuracies every 50 steps.
 
-    Problems (N, 4) and (M, 4) as from `modular_sums`, 512 of the trained a step, drawn with replacement;
+    Problems (N, 4) and (M, 4) as from `modular_sums`, 384 of the trained a step, drawn with replacement;
     the rates fall to 0 over the second half of the steps. What comes late on the held-out problems is
     called grokking (Power et al. 2022).
     """
@@ -218,7 +218,7 @@ def delayed_family(
 
     def drawing(trained: Tensor) -> Callable[[torch.Generator], tuple[Tensor]]:
         return lambda generator: (
-            trained[send(torch.randint(len(trained), (512,), generator=generator), device)],
+            trained[send(torch.randint(len(trained), (384,), generator=generator), device)],
         )
 
     def look(step: int) -> None:

@@ -110,14 +110,17 @@ def continuations(
     stop: int | None = None,
     seed: int = 0,
 ) -> list[list[int]]:
-    """Return the ids that a model writes after each prompt, `at_once` side by side, to bound the memory."""
-    new = []
+    """Return the ids that a model writes after each prompt, `at_once` side by side, to bound the memory.
+
+    Side by side are prompts of like length, so that few wait for others to be read.
+    """
+    order, new = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), {}
     for start in range(0, len(prompts), at_once):
-        part = prompts[start : start + at_once]
+        part = order[start : start + at_once]
         how = dict(max_tokens=max_tokens, temperature=temperature, stop=stop, seed=seed + start)
-        rows = generate(model, part, tokenizer, **how)
-        new += [row[len(asked) :] for row, asked in zip(rows, part, strict=True)]
-    return new
+        rows = generate(model, [prompts[i] for i in part], tokenizer, **how)
+        new |= {i: row[len(prompts[i]) :] for i, row in zip(part, rows, strict=True)}
+    return [new[i] for i in range(len(prompts))]
 
 
 def _continue(model, prompts, max_tokens, how, seed, stop, use_cache, known) -> list[list[int]]:

@@ -68,11 +68,8 @@ def respond(
     seed: int = 0,
 ) -> Responses:
     """Draw a response to each prompt, side by side those of like length."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     how = dict(max_tokens=max_tokens, temperature=temperature, stop=stop, seed=seed)
-    written = continuations(policy, [prompts[i] for i in order], AT_ONCE, **how)
-    answers = [written[place] for place in sorted(range(len(order)), key=order.__getitem__)]
-    return Responses(prompts, answers)
+    return Responses(prompts, continuations(policy, list(prompts), AT_ONCE, **how))
 
 
 def answer_logits(model: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

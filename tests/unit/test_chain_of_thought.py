@@ -14,6 +14,7 @@ from gptlib.chain_of_thought import (
     TOKENIZER,
     Prompt,
     answer_in,
+    by_length,
     draw_prompts,
     evaluate,
     follow,
@@ -24,10 +25,13 @@ from gptlib.chain_of_thought import (
     sample,
     self_consistency,
     share_right,
+    steps_loss,
     tampered,
     training_batch,
     write,
 )
+from gptlib.model import GPT, GPTConfig
+from gptlib.training import next_token_loss
 from gptlib.word_problems import PROBLEMS, Problem
 
 
@@ -70,6 +74,19 @@ def test_only_what_follows_a_question_counts():
         said = TOKENIZER.decode(row[counted])
         assert said.count("answer") == said.count("\n") == SHOTS + 1 and "?" not in said
         assert TOKENIZER.decode(row[~counted]).count("?") == SHOTS + 1
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_in_groups_of_like_length_the_loss_is_the_same_and_less_is_read(groups):
+    ids, targets = training_batch(20, random.Random(4))
+    sizes = dict(context_length=ids.shape[1], n_layer=2, zero_init=False)
+    model = GPT(GPTConfig.of_width(TOKENIZER.vocab_size, 16, **sizes))
+    parts = by_length(ids, targets, groups)
+    whole = next_token_loss(model(ids[:, :-1]), targets[:, 1:])
+    torch.testing.assert_close(steps_loss(model, *parts), whole)
+    assert sum(len(read) for read in parts[::3]) == 20
+    read = sum(part.numel() for part in parts[::3])
+    assert read == ids[:, 1:].numel() if groups == 1 else read < 0.8 * ids.numel()
 
 
 def test_the_share_of_worked_documents_is_as_asked():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gptlib import sampling
 from gptlib.model import GPT, GPTConfig, KVCache
 from gptlib.sampling import generate, next_token_probabilities, sequence_logps
 
@@ -250,6 +251,22 @@ def test_sequence_logps_are_those_of_the_next_tokens():
     for b in range(2):
         for t in range(3):
             assert logps[b, t].item() == pytest.approx(every[b, t, ids[b, t + 1]].item(), abs=1e-5)
+
+
+def test_prompts_of_like_length_are_continued_side_by_side_and_returned_in_their_order(monkeypatch):
+    model = GPT(GPTConfig.modern(9, context_length=12, n_layer=1, n_head=2, n_embd=8, zero_init=False))
+    lengths = [7, 2, 6, 2, 7, 3]
+    prompts = [[i + 1, *[1] * (n - 1)] for i, n in enumerate(lengths)]
+    alone = [generate(model, p, max_tokens=3, temperature=0)[len(p) :] for p in prompts]
+    together = []
+
+    def seen(model, part, *rest, **how):
+        together.append([len(prompt) for prompt in part])
+        return generate(model, part, *rest, **how)
+
+    monkeypatch.setattr(sampling, "generate", seen)
+    assert sampling.continuations(model, prompts, 3, max_tokens=3, temperature=0) == alone
+    assert together == [[2, 2, 3], [6, 7, 7]]
 
 
 def test_sequence_logps_of_all_continuations_sum_to_one():
