@@ -1,5 +1,6 @@
 """Runs of unequal shape side by side: one process of one thread a core, where a family is no help."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ def on_all_cores(function: Callable[..., Result], settings: Iterable[Sequence]) 
 
 
 def _alone(function: Callable[..., Result], setting: Sequence) -> Result:
-    """Make one run, with one thread."""
+    """Make one run, with one thread and without a bar: those of two processes would write over each other."""
+    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
     return function(*setting)
