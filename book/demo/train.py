@@ -1,7 +1,7 @@
 """Train the model that runs in the page "BabyGPT in your browser", and keep it here: `make demo`.
 
-It is chapter 1's BabyGPT as that notebook trains it on two CPU cores: the same text, tokenizer, model,
-recipe and seeds. A test compares both. The book is built from the files that this leaves in its folder:
+It is chapter 1's BabyGPT: the same text, tokenizer, model, recipe and seeds, but more steps than a chapter
+has minutes for. A test compares both. The book is built from the files that this leaves in its folder:
 the weights, packed, the tokenizer, and about.json, which says what made them.
 """
 
