@@ -312,9 +312,7 @@ class GPT(nn.Module):
         """Look the tokens and their positions up, from position `start` on: (B, T) -> (B, T, C)."""
         end = start + ids.shape[1]
         if self.config.context_length < end:
-            raise ValueError(
-                f"{end} tokens do not fit into a context of {self.config.context_length}: give fewer"
-            )
+            raise ValueError(f"{end} tokens do not fit into a context of {self.context_length}: give fewer")
         x = self.tokens(ids)  # (B, T, C)
         if self.config.scale_embeddings:
             x = x * math.sqrt(self.config.n_embd)
