@@ -76,11 +76,17 @@ def test_what_was_never_recorded_says_so(tmp_path):
         recorded("nothing", tmp_path)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+FIRST_EDITION = pytest.mark.xfail(
+    strict=True, reason="recorded with the first edition's base model and its tasks, as chapter 2 says"
+)
+RECORDED = [pytest.param(name, marks=FIRST_EDITION) if name == "finetuning" else name for name in CHAPTERS]
+
+
+@pytest.mark.parametrize("chapter", RECORDED)
 def test_the_recorded_rows_are_those_that_recording_would_make(chapter, tmp_path, monkeypatch):
     """Nothing is missing, nothing is there twice: the runs are asked of the recorder itself."""
     monkeypatch.setenv("GPTLIB_BUDGET", "cpu")
-    monkeypatch.setattr("gptlib.babygpt.babygpt", lambda corpus: None)  # chapter 2 trains it for its runs
+    monkeypatch.setattr("gptlib.babygpt.babygpt", lambda *given: None)  # chapter 2 trains it for its runs
     rows, wanted = recorded(f"{chapter}-cpu"), []
     if chapter == "finetuning" and not rows.python.str.startswith(corpora._version()).all():
         pytest.skip("its numbers of labels are those of another Python's documentation")
