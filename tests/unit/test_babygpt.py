@@ -13,6 +13,7 @@ from gptlib.budget import Budget
 from gptlib.checkpoints import weights
 from gptlib.corpora import Corpus, Document
 from gptlib.history import Interrupted
+from gptlib.training import evaluate
 
 CPU = Budget("cpu", torch.device("cpu"), torch.float32)
 TEXTS = [f"def read_{i}(self):\n    Return the file number {i}.\n" * 60 for i in range(12)]
@@ -111,7 +112,7 @@ def test_the_record_says_what_was_read_and_under_which_licences(about):
 
 def test_the_shipped_model_has_the_loss_that_its_history_ends_with():
     baby = babygpt(CPU)
-    assert module.evaluate(baby.model, baby.data.validation, 20_000) == pytest.approx(
+    assert evaluate(baby.model, baby.data.validation, 20_000) == pytest.approx(
         baby.history.final.loss, abs=0.1
     )
     assert baby.history.final.loss < 3.2 and baby.model.n_params < 1.2e6

@@ -66,7 +66,7 @@ def test_no_tested_document_occurs_in_a_package_that_is_read(held_out):
     whole = SEPARATOR.join(package_texts("setuptools", sieve))  # it holds copies of the library's own modules
     assert not [body for body in held_out.bodies if body in whole] and len(whole) > 500_000
     everything = SEPARATOR.join(package_texts("setuptools", Sieve.of(["no such words"])))
-    assert len([body for body in held_out.bodies if body in everything]) > 50
+    assert len([body for body in held_out.bodies if body in everything]) > 10
 
 
 def test_comments_of_some_length_that_have_lines_to_themselves_are_read(tmp_path):
