@@ -35,20 +35,22 @@ class Linear(nn.Linear):
         return y if self.bias is None else y + self.bias
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, whole: bool, dropout: float = 0.0) -> Tensor:
     """Mix values by how queries fit keys: (B, nh, T, H), twice (B, n_kv_head, S, H) -> (B, nh, T, H).
 
-    The T queries are those of the last of S positions, and none reads what comes after it (Vaswani et al.
-    2017, equation 1, masked). Fewer heads of keys than of queries are shared by groups of them.
+    The T queries are those of the last of S positions, of all if `whole`, and none reads what comes after it
+    (Vaswani et al. 2017, equation 1, masked). Fewer heads of keys than of queries are shared by groups.
     """
     T, S = q.shape[-2], k.shape[-2]
     shared = q.shape[1] != k.shape[1]
-    if q.device.type == "cpu" and S <= SHORT and not (shared or dropout) and T > 1:
+    # What is compiled or exported is for any length, and must not depend on this one.
+    plain = q.device.type == "cpu" and not (shared or dropout or torch.compiler.is_compiling())
+    if plain and T > 1 and S <= SHORT:
         future = torch.full((T, S), -torch.inf, dtype=q.dtype).triu(1 + S - T)
         return ((q * q.shape[-1] ** -0.5) @ k.mT + future).softmax(-1) @ v
-    mask = None if T in (1, S) else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    mask = None if whole or T == 1 else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S, enable_gqa=shared
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, enable_gqa=shared
     )
 
 

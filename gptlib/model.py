@@ -202,7 +202,7 @@ class CausalSelfAttention(nn.Module):
         `last` computes only that many of the last positions, which still read all: (B, last, C).
         """
         B, T, C = x.shape
-        start = cache.length if cache else 0
+        start, dropout = cache.length if cache else 0, self.config.dropout if self.training else 0.0
         q, k, v = self.queries_keys_values(x, start)
         dtype = v.dtype
         if cache:
@@ -212,7 +212,7 @@ class CausalSelfAttention(nn.Module):
         if x.device.type == "cpu":  # where half precision would make the kernels several times slower
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
-            mixed = causal_attention(q, k, v, self.config.dropout if self.training else 0.0)  # (B, nh, T, H)
+            mixed = causal_attention(q, k, v, not (start or last), dropout)  # (B, nh, T or last, H)
         return self.out(mixed.to(dtype).transpose(1, 2).reshape(B, -1, C))  # (B, T, C)
 
     def weights(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from gptlib import in_context
 from gptlib.budget import Budget
+from gptlib.history import History
 from gptlib.in_context import (
     CONTEXT,
     GROUPS,
@@ -237,7 +238,12 @@ def test_when_no_model_can_be_opened_there_is_an_empty_table(monkeypatch, capsys
 
 def test_task_models_compute_in_float32_on_every_machine(monkeypatch):
     seen = []
-    monkeypatch.setattr(in_context, "train", lambda model, data, config, budget: seen.append(budget.dtype))
+
+    def trained(model, data, config, budget):
+        seen.append(budget.dtype)
+        return History()
+
+    monkeypatch.setattr(in_context, "train", trained)
     monkeypatch.setattr(
         Budget, "detect", classmethod(lambda cls: Budget("cpu", torch.device("cpu"), torch.bfloat16))
     )
