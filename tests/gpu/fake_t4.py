@@ -53,6 +53,9 @@ class OnCuda(torch.Tensor):
     def __repr__(self, **_):
         return f"{self.inner!r}[:-1], device='cuda:0')"
 
+    def __format__(self, spec):
+        return self.item().__format__(spec) if self.dim() == 0 else super().__format__(spec)
+
     def tolist(self):
         syncs["copy to the CPU"] += 1
         return self.inner.tolist()

@@ -111,11 +111,19 @@ def _cut_loop(loop: Callable, argument: str) -> Callable:
         before, account.around = account.around, account.weight
         try:
             with account.weighing(account.weight * steps / few):
-                return loop(*given.args, **given.kwargs)
+                return _with_all_rows(loop(*given.args, **given.kwargs), steps)
         finally:
             account.around = before
 
     return cut
+
+
+def _with_all_rows(made, steps: int):
+    """Repeat the last row of a run that has a row for each step: a notebook looks at the later ones too."""
+    match made:
+        case (policy, [*rows, dict(last)]):
+            return policy, rows + [last] * (steps - len(rows))
+    return made
 
 
 def _to_the_end(on_step: Callable, few: int, steps: int) -> Callable:
