@@ -128,7 +128,7 @@ class Grader:
         """Start the student's process."""
         self.sandbox = Sandbox(self.path, self.limits, self.wall)
         self.sandbox.__enter__()
-        self.student = Student(self.sandbox, self.limits)
+        self.student = Student(self.sandbox, self.limits, self.end)
 
     def run_cells(self) -> None:
         """Run all cells but those that have ended the process before, and the given checks."""

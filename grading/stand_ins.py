@@ -1,6 +1,8 @@
 """The checks' side: stand-ins for what a notebook defines. Calling one calls the student's process."""
 
 import builtins
+import math
+import time
 import types
 from typing import Any
 
@@ -60,8 +62,8 @@ class History(torch.autograd.Function):
 class Student:
     """A student's process, begun anew where it was ended."""
 
-    def __init__(self, sandbox: Sandbox, limits: Limits):
-        self.sandbox, self.limits = sandbox, limits
+    def __init__(self, sandbox: Sandbox, limits: Limits, end: float = math.inf):
+        self.sandbox, self.limits, self.end = sandbox, limits, end
         self.leaves: list[Tensor] = []
         self.functions: list[Any] = []
 
@@ -69,22 +71,25 @@ class Student:
         """Send a request, call the checks' functions where it asks for them, and return what comes of it.
 
         Raises what the student's code raised, where it is of a builtin kind, else RuntimeError; Died where
-        the process ended or went on past the time.
+        the process ended or went on past the time. There is one deadline for all of it, whatever the process
+        sends in between, and none is after the submission's own `end`.
         """
         seconds = seconds or self.limits.test
-        channel = self.sandbox.channel
-        channel.send(message | {"seconds": seconds}, data)
+        channel, end = self.sandbox.channel, min(time.monotonic() + seconds * self.limits.waits, self.end)
+        channel.send(message | {"seconds": seconds}, data, end)
         while True:
-            reply, content = channel.receive(seconds * self.limits.waits)
+            reply, content = channel.receive(max(end - time.monotonic(), 0))
+            if time.monotonic() > end:  # one that sends without pause always has something to be read
+                raise Died("it took too long")
             if "callback" in reply:
-                self.call_back(reply, content)
+                self.call_back(reply, content, end)
             elif "raised" in reply:
                 raise self.error(reply)
             else:
                 return decode(reply.get("value"), self.stand_in, content)
 
-    def call_back(self, reply: dict, content: bytes) -> None:
-        """Call a function of a check's for the student's code, and send what it returns."""
+    def call_back(self, reply: dict, content: bytes, end: float) -> None:
+        """Call a function of a check's for the student's code, and send what it returns until `end`."""
         value = decode(reply.get("value"), self.stand_in, content)
         try:
             arguments, named = value
@@ -92,9 +97,10 @@ class Student:
         except Died:
             raise
         except Exception as error:
-            self.sandbox.channel.send({"ask": "returned", "raised": f"{type(error).__name__}: {error}"})
+            said = {"ask": "returned", "raised": f"{type(error).__name__}: {error}"}
+            self.sandbox.channel.send(said, end=end)
         else:
-            self.sandbox.channel.send({"ask": "returned"}, self.pack(returned))
+            self.sandbox.channel.send({"ask": "returned"}, self.pack(returned), end)
 
     @staticmethod
     def error(reply: dict) -> Exception:

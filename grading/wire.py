@@ -32,15 +32,26 @@ class Channel:
     def __init__(self, read: int, write: int):
         self.read_fd, self.write_fd = read, write
 
-    def send(self, message: dict, data: bytes = b"") -> None:
-        """Write one message. Raises ValueError where it is too long, Died where nobody reads."""
+    def send(self, message: dict, data: bytes = b"", end: float | None = None) -> None:
+        """Write one message, until `end` by the monotonic clock at the latest.
+
+        Raises ValueError where it is too long, Died where nobody reads, or not in time.
+        """
         text = json.dumps(message).encode()
         if len(text) > MOST_TEXT or len(data) > MOST_BYTES:
             raise ValueError(f"a result of over {MOST_TEXT >> 20} MB is too large to be checked")
         rest = memoryview(HEADER.pack(len(text), len(data)) + text + data)
+        os.set_blocking(self.write_fd, end is None)  # else a full pipe that nobody reads holds us for ever
         while rest:
+            if (
+                end is not None
+                and not select.select([], [self.write_fd], [], max(end - time.monotonic(), 0))[1]
+            ):
+                raise Died("it took too long")
             try:
                 rest = rest[os.write(self.write_fd, rest) :]
+            except BlockingIOError:
+                continue
             except OSError as error:
                 raise Died("it ended") from error
 

@@ -1,7 +1,10 @@
 """What crosses between the checks and a student's process comes out as it went in."""
 
+import json
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -14,7 +17,7 @@ from gptlib.exercises import without
 from gptlib.model import GPT, GPTConfig
 from grading.sandbox import Sandbox
 from grading.stand_ins import Student
-from grading.wire import Channel, Died, decode, encode
+from grading.wire import HEADER, Channel, Died, decode, encode
 
 CELLS = """
 import numpy as np, torch
@@ -169,3 +172,43 @@ def test_forged_messages_are_refused(sent):
     with pytest.raises(Died):
         Channel(read, -1).receive(1)
     os.close(read)
+
+
+@pytest.fixture
+def pipes():
+    """A channel of ours, and the ends that a student's process would hold: (channel, to us, from us)."""
+    (read, to_us), (from_us, write) = os.pipe(), os.pipe()
+    yield Channel(read, write), to_us, from_us
+    for end in (read, to_us, from_us, write):
+        os.close(end)
+
+
+HASTY = replace(SHORT, test=0.1, waits=1)
+
+
+@pytest.mark.parametrize("deadline", ["of the request", "of the submission"])
+def test_a_process_that_calls_back_for_ever_has_one_deadline(pipes, deadline):
+    channel, to_us, from_us = pipes
+    student, calls = Student(SimpleNamespace(channel=channel), HASTY), []
+    if deadline == "of the submission":
+        student.limits, student.end = replace(HASTY, test=1000), time.monotonic() + 0.1
+    nothing = {"kind": "tuple", "items": [{"kind": "list", "items": []}, {"kind": "dict", "items": []}]}
+    text = json.dumps({"callback": 0, "value": nothing}).encode()
+    frame = HEADER.pack(len(text), 0) + text
+
+    def again():
+        calls.append(1)
+        os.write(to_us, frame)
+        os.read(from_us, 1 << 16)  # what we were asked and told, thrown away
+
+    student.functions.append(again)
+    os.write(to_us, frame)
+    with pytest.raises(Died, match="too long"):
+        student.ask({"ask": "call", "number": 0})
+    assert len(calls) > 1
+
+
+def test_a_process_that_does_not_read_ends_the_wait(pipes):
+    channel, _, _ = pipes
+    with pytest.raises(Died, match="too long"):
+        Student(SimpleNamespace(channel=channel), HASTY).ask({"ask": "call", "number": 0}, bytes(1 << 20))
