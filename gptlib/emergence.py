@@ -106,36 +106,24 @@ def arithmetic_family(
 
     `on_step` is called with each model after each step.
     """
-    models = [arithmetic_start(problems, width, seed) for seed in seeds]
-
-    def look(step: int) -> None:
-        for model in models:
-            on_step(model, step)
-
-    how = arithmetic_training(problems, steps, rate)
-    train_family(models, **how, seeds=seeds, on_step=look if on_step else None)
-    return models
-
-
-def arithmetic_start(problems: Sequence[Arithmetic], width: int, seed: int) -> GPT:
-    """Return the model that `arithmetic_model` trains, before it is trained."""
     shape = dict(context_length=problems[0].length - 1, n_layer=2, n_head=HEADS, n_embd=width)
-    return GPT(GPTConfig.aligned(TOKENIZER.vocab_size, **shape), seed).to(Budget.detect().device)
-
-
-def arithmetic_training(problems: Sequence[Arithmetic], steps: int, rate: float = 1.0) -> dict:
-    """Return what is drawn, its loss and the recipe, as `train_on_loss` and `train_family` take them."""
-    n, device = problems[0].n, Budget.detect().device
+    config, device = GPTConfig.aligned(TOKENIZER.vocab_size, **shape), Budget.detect().device
+    models = [GPT(config, seed).to(device) for seed in seeds]
 
     def draw(generator: torch.Generator) -> tuple[Tensor]:
         ids = torch.cat([each.draw(BATCH_SIZE // len(problems), generator) for each in problems])
         return (send(ids, device),)
 
-    return dict(
-        draw=draw,
-        loss=lambda model, ids: answer_loss(model, ids, n),
-        recipe=Recipe(steps, rate * LR, rate * MUON_LR),
-    )
+    def loss(model: GPT, ids: Tensor) -> Tensor:
+        return answer_loss(model, ids, problems[0].n)
+
+    def look(step: int) -> None:
+        for model in models:
+            on_step(model, step)
+
+    recipe = Recipe(steps, rate * LR, rate * MUON_LR)
+    train_family(models, draw, loss, recipe, seeds=seeds, on_step=look if on_step else None)
+    return models
 
 
 @torch.no_grad()

@@ -97,7 +97,11 @@ def answer_logps(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
 
     ids (S, T) and mask (S, T - 1) on the CPU.
     """
-    logits, written = answer_logits(model, ids, mask)
+    return logps_of(*answer_logits(model, ids, mask), mask)
+
+
+def logps_of(logits: Tensor, written: Tensor, mask: Tensor) -> Tensor:
+    """Return log p of the tokens that `answer_logits` returned, in their places, 0 elsewhere: (S, T - 1)."""
     return at_answers(-F.cross_entropy(logits, written, reduction="none"), mask)
 
 
@@ -174,7 +178,7 @@ def roll_out(
     """
     responses = respond(policy, prompts, stop, max_tokens, seed=seed)
     logits, written = answer_logits(policy, responses.ids, responses.mask)
-    logps = at_answers(-F.cross_entropy(logits, written, reduction="none"), responses.mask)
+    logps = logps_of(logits, written, responses.mask)
     reference_logps = answer_logps(reference, responses.ids, responses.mask)
     mask = responses.mask.to(logps.device)
     scores = reward(responses).to(mask.device)
